@@ -1,0 +1,1 @@
+"""Scans, cameras, surfaces and the bird's-eye view."""

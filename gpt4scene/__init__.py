@@ -1,0 +1,1 @@
+"""Scenes that a vision-language model can be shown."""

@@ -1,0 +1,1 @@
+"""LoRA fine-tuning of open vision-language models on scene folders."""
