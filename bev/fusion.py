@@ -1,0 +1,93 @@
+"""Posed depth to one surface: truncated signed distances fused on Open3D's tensor `VoxelBlockGrid`."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from bev.camera import invert_rigid
+from bev.errors import UserError, require
+from bev.scan import Frame, Scan
+from bev.surface import Surface, canonical_order
+
+_BLOCK_RESOLUTION = 8
+_FIRST_BLOCK_COUNT = 10_000
+_UNCOLORED = 128
+
+
+def fuse(
+    scan: Scan,
+    *,
+    voxel_size_m: float = 0.02,
+    depth_max_m: float = 4.0,
+    weight_min: float = 3.0,
+    device: str = "CPU:0",
+    progress: bool = False,
+) -> Surface:
+    """Fuse all depth of a scan into a mesh, grey until `bev.orthophoto` colours it.
+
+    Args:
+        scan: frames with depth, in any world frame.
+        voxel_size_m: edge of a voxel, metres.
+        depth_max_m: depth beyond this is left out: sensors' noise grows with its square.
+        weight_min: frames that must have seen a voxel; lower for a scan of a few frames.
+        device: Open3D device, `CPU:0` or `CUDA:0`.
+        progress: show a bar.
+
+    Returns:
+        A mesh in the scan's world, in canonical order.
+
+    Raises:
+        UserError: no frame has depth within `depth_max_m`.
+    """
+    o3d = require("open3d")
+    grid = o3d.t.geometry.VoxelBlockGrid(
+        ("tsdf", "weight"),
+        (o3d.core.float32, o3d.core.float32),
+        ((1,), (1,)),
+        voxel_size=voxel_size_m,
+        block_resolution=_BLOCK_RESOLUTION,
+        block_count=_FIRST_BLOCK_COUNT,
+        device=o3d.core.Device(device),
+    )
+    fused = 0
+    for frame in _with_progress(scan.frames, progress):
+        fused += _integrate(grid, frame, depth_max_m, device)
+    if not fused:
+        raise UserError(
+            f"{scan.path}: no depth within {depth_max_m} m in any of {len(scan.frames)} frames; "
+            "is --depth-scale right, or the room larger than --depth-max-m?"
+        )
+    # a scan of very few frames cannot reach the usual weight anywhere
+    mesh = grid.extract_triangle_mesh(min(weight_min, max(1.0, fused / 3))).cpu()
+    if not len(mesh.vertex.positions):
+        raise UserError(f"{scan.path}: the depth of {fused} frames does not meet in a surface; are the poses right?")
+    return _oriented(mesh)
+
+
+def _integrate(grid, frame: Frame, depth_max_m: float, device: str) -> bool:
+    o3d = require("open3d")
+    if frame.read_depth is None or frame.depth_camera is None:
+        return False
+    depth = frame.read_depth()
+    if not ((depth > 0) & (depth < depth_max_m)).any():
+        return False
+    image = o3d.t.geometry.Image(np.ascontiguousarray(depth)).to(o3d.core.Device(device))
+    K = o3d.core.Tensor(frame.depth_camera.K)
+    camera_from_world = o3d.core.Tensor(invert_rigid(frame.depth_camera.world_from_camera))
+    blocks = grid.compute_unique_block_coordinates(image, K, camera_from_world, 1.0, depth_max_m)
+    grid.integrate(blocks, image, K, camera_from_world, 1.0, depth_max_m)
+    return True
+
+
+def _oriented(mesh) -> Surface:
+    """Open3D's mesh as a `Surface`: its faces already run counter-clockwise seen from the free side."""
+    vertices = mesh.vertex.positions.numpy()
+    grey = np.full(vertices.shape, _UNCOLORED, np.uint8)
+    faces = mesh.triangle.indices.numpy()
+    return canonical_order(Surface(vertices, faces, grey, mesh.vertex.normals.numpy()))
+
+
+def _with_progress(frames: tuple[Frame, ...], progress: bool) -> Iterable[Frame]:
+    from tqdm import tqdm
+
+    return tqdm(frames, desc="fuse", unit="frame", disable=not progress)
