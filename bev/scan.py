@@ -3,10 +3,26 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from bev.camera import Camera, invert_rigid
+
+Poses = Literal["world_from_camera", "camera_from_world"]
+Axes = Literal["opencv", "opengl"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the numbers in a capture's files were understood: what `bev.agreement` may doubt."""
+
+    depth_units_per_m: float
+    """Stored depth units per metre, 1000 for millimetres."""
+    poses: Poses = "world_from_camera"
+    """What the stored matrices map."""
+    axes: Axes = "opencv"
+    """Camera axes of the stored poses."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +77,8 @@ class Scan:
     """(4, 4): what `moved` has done to the world since the scan was read."""
     warnings: tuple[str, ...] = ()
     """What the reader left out, one line each."""
+    reading: Reading | None = None
+    """How the files were read; None for a scan that came from no files."""
 
     def __post_init__(self) -> None:
         indices = [frame.index for frame in self.frames]
