@@ -1,0 +1,131 @@
+"""Support planes: level pieces of surface that carry things, such as table tops, seats, shelves and lids."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from markers.structure import Graph
+
+CELL_M = 0.025
+"""Cell of a footprint: a little more than the usual voxel, so that no holes open between vertices."""
+LEVEL_BAND_M = 0.02
+"""What rises less than this above a plane cannot be told from it: papers, a tablecloth's folds."""
+SLAB_M = 0.06
+"""How far below its level the rim of a board is taken along: boards are 2 to 5 cm thick."""
+_AREA_MIN_M2 = 0.03
+"""A book; smaller plane pieces belong to what they are part of."""
+_CLOSING_CELLS = 4
+"""Bays up to 20 cm wide at a plane's edge are things that stand there, not the plane's outline."""
+_MARGIN_CELLS = 2
+"""A board's rim and the body under it reach this far beyond what is seen of its top."""
+
+
+@dataclass(frozen=True, eq=False)
+class Support:
+    """One level plane and the ground it covers."""
+
+    level_m: float
+    area_m2: float
+    origin_xy: np.ndarray
+    """(2,) float64, metres: the low corner of the footprint's grid."""
+    inside_m: np.ndarray
+    """(nx, ny) float64, metres: how far inside the plane's outline a cell lies, negative outside."""
+
+    def depth_inside_m(self, points: np.ndarray) -> np.ndarray:
+        """How far inside the outline points lie seen from above, (N,) metres, negative outside; points (N, 3)."""
+        cell = np.floor((points[:, :2] - self.origin_xy) / CELL_M).astype(np.int64)
+        shape = self.inside_m.shape
+        on_grid = ((cell >= 0) & (cell < shape)).all(axis=1)
+        depth = np.full(len(points), -np.inf)
+        depth[on_grid] = self.inside_m[cell[on_grid, 0], cell[on_grid, 1]]
+        return depth
+
+    def covers(self, points: np.ndarray) -> np.ndarray:
+        """Which points lie above, in or under the plane, rim included, (N,) bool; points (N, 3) metres."""
+        return self.depth_inside_m(points) > -_MARGIN_CELLS * CELL_M - 1e-9
+
+
+def find_supports(graph: Graph, free: np.ndarray) -> tuple[list[Support], np.ndarray]:
+    """Support planes among the points where `free`, (V,) bool, holds, largest first.
+
+    Returns:
+        the planes, and for every point the plane whose top or rim it is, (V,) int64, -1 = none.
+    """
+    level_piece = _level_pieces(graph, free)
+    count = level_piece.max(initial=-1) + 1
+    area = np.bincount(level_piece[level_piece >= 0], graph.areas[level_piece >= 0], minlength=count)
+    members = _members(level_piece, count)
+    # ties cannot be left to the numbering of the pieces, which follows the order of the vertices
+    wanted = [i for i in range(count) if area[i] >= _AREA_MIN_M2]
+    wanted.sort(key=lambda i: (-round(area[i], 6), *graph.points[members[i]].mean(axis=0).round(4)))
+    owner = np.full(len(graph.points), -1, np.int64)
+    supports = []
+    for piece in wanted:
+        top = members[piece]
+        level = _weighted_median(graph.points[top, 2], graph.areas[top])
+        owner[top] = len(supports)
+        supports.append(_support(graph.points[top], level, float(area[piece])))
+    for i, support in enumerate(supports):
+        z = graph.points[:, 2] - support.level_m
+        slab = free & (owner < 0) & (z > -SLAB_M) & (z < LEVEL_BAND_M)
+        slab[slab] = support.covers(graph.points[slab])
+        owner[slab] = i
+    return supports, owner
+
+
+def _level_pieces(graph: Graph, free: np.ndarray) -> np.ndarray:
+    """Connected pieces that face up and keep their height, (V,) int64, -1 = none."""
+    up = free & (graph.normals[:, 2] > 0.85)
+    pieces = graph.components(np.where(up, 0, -1))
+    labels, next_label = np.full(len(up), -1, np.int64), 0
+    for member in _members(pieces, pieces.max(initial=-1) + 1):
+        if graph.areas[member].sum() < _AREA_MIN_M2:
+            continue
+        z, areas = graph.points[member, 2], graph.areas[member]
+        # a piece that climbs holds several levels: the strongest first, as long as one is worth it
+        left = np.ones(len(member), bool)
+        while areas[left].sum() >= _AREA_MIN_M2:
+            level = _mode(z[left], areas[left])
+            at_level = left & (np.abs(z - level) < 1.5 * LEVEL_BAND_M)
+            if areas[at_level].sum() < _AREA_MIN_M2:
+                break
+            labels[member[at_level]] = next_label
+            next_label += 1
+            left &= ~at_level
+    return graph.components(labels)
+
+
+def _support(top: np.ndarray, level: float, area: float) -> Support:
+    from scipy import ndimage
+
+    pad = _CLOSING_CELLS + _MARGIN_CELLS + 1
+    origin = (np.floor(top[:, :2].min(axis=0) / CELL_M) - pad) * CELL_M
+    cell = np.floor((top[:, :2] - origin) / CELL_M + 1e-9).astype(np.int64)
+    seen = np.zeros(cell.max(axis=0) + 1 + pad, bool)
+    seen[cell[:, 0], cell[:, 1]] = True
+    y, x = np.mgrid[-_CLOSING_CELLS : _CLOSING_CELLS + 1, -_CLOSING_CELLS : _CLOSING_CELLS + 1]
+    disk = x * x + y * y <= _CLOSING_CELLS**2 + 1
+    covered = ndimage.binary_fill_holes(ndimage.binary_closing(seen, disk))
+    inside = ndimage.distance_transform_edt(covered) - ndimage.distance_transform_edt(~covered)
+    return Support(level, area, origin, inside * CELL_M)
+
+
+def _members(labels: np.ndarray, count: int) -> list[np.ndarray]:
+    """The points of every label 0 .. count - 1, ascending."""
+    order = np.argsort(labels, kind="stable")
+    bounds = np.searchsorted(labels[order], np.arange(count + 1))
+    return [order[bounds[i] : bounds[i + 1]] for i in range(count)]
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.lexsort((weights, values))
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def _mode(z: np.ndarray, areas: np.ndarray) -> float:
+    """The height with the most area within a band of two centimetres to either side."""
+    low = z.min()
+    votes = np.bincount(((z - low) / 0.005).astype(int), areas)
+    window = np.convolve(votes, np.ones(8), "same")
+    return float(low + (window.argmax() + 0.5) * 0.005)
