@@ -5,22 +5,20 @@ body and joins it; what rises from it or passes it by is something else, unless 
 back, or the plane is a board and the piece the frame around it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from bev.surface import Surface
 from markers.instance import Instance, fit_box
 from markers.structure import Graph, structure_mask, surface_graph
-from markers.supports import Support, find_supports
+from markers.supports import LEVEL_BAND_M, SLAB_M, Support, find_supports
 
 _SEAT_LEVEL_MAX_M = 0.65
 """Seats and beds end below this, tables above."""
 _BACK_HEIGHT_MIN_M = 0.15
-_RIM_M = 0.06
 _UNDER_SHARE_MIN = 0.7
 _PART_SHARE_MIN = 0.15
-_FRAME_CONTACT_MIN = 0.3
+_BACK_SHARE_MIN = 0.12
+_FRAME_SHARE_MIN = 0.3
 _NEAR_M = 0.06
 
 
@@ -56,62 +54,76 @@ def object_labels(graph: Graph) -> np.ndarray:
     supports, owner = find_supports(graph, free)
     pieces = graph.components(np.where(free & (owner < 0), 0, -1))
     pieces = _split_by_column(graph, supports, owner, pieces)
-    nodes = np.where(owner >= 0, owner, np.where(pieces >= 0, pieces + len(supports), -1))
-    pairs = _same_level_pairs(graph, supports, owner)
-    for contact in _contacts(graph, nodes, len(supports)):
-        if _belongs(graph, contact, supports[contact.support], nodes):
-            pairs.append((contact.support, contact.piece))
-    return _united(nodes, pairs)
+    return _united(
+        np.where(owner >= 0, owner, np.where(pieces >= 0, pieces + len(supports), -1)),
+        [
+            *((large, small) for large, small in _parted_tops(graph, supports, owner)),
+            *((s, piece + len(supports)) for s, piece in _bodies(graph, supports, owner, pieces)),
+            *((s, piece + len(supports)) for s, piece in _backs_and_frames(graph, supports, pieces)),
+        ],
+    )
 
 
-@dataclass(frozen=True, eq=False)
-class _Contact:
-    support: int
-    piece: int
-    points: np.ndarray
-    """Points of the piece that touch the plane's top or rim."""
-    length_m: float
+def _bodies(graph: Graph, supports: list[Support], owner: np.ndarray, pieces: np.ndarray) -> list[tuple[int, int]]:
+    """Pieces that hang under a plane and touch it: legs, aprons, the body of a cabinet."""
+    pairs = []
+    for (s, piece) in _touching(graph, owner, pieces):
+        members = np.flatnonzero(pieces == piece)
+        points, areas = graph.points[members], graph.areas[members]
+        under = (points[:, 2] < supports[s].level_m) & supports[s].covers(points)
+        if areas[under].sum() > _UNDER_SHARE_MIN * areas.sum():
+            pairs.append((s, piece))
+    return pairs
 
 
-def _contacts(graph: Graph, nodes: np.ndarray, support_count: int) -> list[_Contact]:
-    a, b = nodes[graph.edges].T
-    touching = (a != b) & (a >= 0) & (b >= 0) & ((a < support_count) != (b < support_count))
-    edges, a, b = graph.edges[touching], a[touching], b[touching]
-    swap = a >= support_count
-    support, piece = np.where(swap, b, a), np.where(swap, a, b)
-    point = np.where(swap, edges[:, 0], edges[:, 1])
-    rows = np.unique(np.stack([support, piece, point], axis=1), axis=0)
-    cuts = np.flatnonzero(np.diff(rows[:, 0] * (nodes.max(initial=0) + 1) + rows[:, 1])) + 1
-    return [
-        _Contact(int(r[0, 0]), int(r[0, 1]), r[:, 2], float(np.sqrt(graph.areas[r[:, 2]]).sum()))
-        for r in np.split(rows, cuts)
-        if len(r)
-    ]
+def _backs_and_frames(graph: Graph, supports: list[Support], pieces: np.ndarray) -> list[tuple[int, int]]:
+    """Pieces that rise along the rim of a seat, and frames that hold a board from several sides."""
+    from scipy.spatial import KDTree
+
+    pairs = []
+    for s, support in enumerate(supports):
+        z = graph.points[:, 2] - support.level_m
+        near = np.flatnonzero((pieces >= 0) & (z > -SLAB_M) & (z < 2 * SLAB_M))
+        near = near[np.abs(support.depth_inside_m(graph.points[near])) < _NEAR_M]
+        _, cell = KDTree(support.outline_xy).query(graph.points[near, :2])
+        hits = np.unique(np.stack([pieces[near], cell], axis=1), axis=0)
+        for piece, count in zip(*np.unique(hits[:, 0], return_counts=True), strict=True):
+            members = np.flatnonzero(pieces == piece)
+            share = count / len(support.outline_xy)
+            height, areas = z[members], graph.areas[members]
+            below = areas[height < 0].sum() / areas.sum()
+            rise = np.quantile(height, 0.95)
+            inside = np.mean(support.depth_inside_m(graph.points[members]) > _NEAR_M)
+            seat = support.level_m < _SEAT_LEVEL_MAX_M and rise > _BACK_HEIGHT_MIN_M and inside < 0.3
+            if (seat and share > _BACK_SHARE_MIN) or (0.1 < below < 0.9 and share > _FRAME_SHARE_MIN):
+                pairs.append((s, int(piece)))
+    return pairs
 
 
-def _belongs(graph: Graph, contact: _Contact, support: Support, nodes: np.ndarray) -> bool:
-    members = np.flatnonzero(nodes == contact.piece)
-    points, areas = graph.points[members], graph.areas[members]
-    below = points[:, 2] < support.level_m
-    total = areas.sum()
-    if areas[below & support.covers(points)].sum() > _UNDER_SHARE_MIN * total:
-        return True
-    touching = graph.points[contact.points]
-    rise = np.quantile(points[:, 2], 0.95) - support.level_m
-    if support.level_m < _SEAT_LEVEL_MAX_M and rise > _BACK_HEIGHT_MIN_M:
-        at_rim = np.mean(support.depth_inside_m(touching) < _RIM_M)
-        if at_rim > 0.6 and contact.length_m > 0.5 * np.sqrt(support.area_m2):
-            return True
-    passes = 0.1 < areas[below].sum() / total < 0.9
-    return bool(passes and contact.length_m > _FRAME_CONTACT_MIN * 4 * np.sqrt(support.area_m2))
+def _parted_tops(graph: Graph, supports: list[Support], owner: np.ndarray) -> list[tuple[int, int]]:
+    """Pieces of one top that something lying across it has parted, and steps in its rim."""
+    pairs = []
+    for small in range(len(supports)):
+        points = graph.points[owner == small]
+        for large in range(small):
+            below = supports[large].level_m - supports[small].level_m
+            if -LEVEL_BAND_M / 2 < below < SLAB_M and np.mean(supports[large].covers(points)) > 0.5:
+                pairs.append((large, small))
+    return pairs
+
+
+def _touching(graph: Graph, owner: np.ndarray, pieces: np.ndarray) -> list[tuple[int, int]]:
+    """Planes and pieces that share an edge of the graph, as (plane, piece), ascending."""
+    a, b = graph.edges.T
+    pairs = np.concatenate([np.stack([owner[a], pieces[b]], 1), np.stack([owner[b], pieces[a]], 1)])
+    return [(int(s), int(p)) for s, p in np.unique(pairs[(pairs >= 0).all(axis=1)], axis=0)]
 
 
 def _split_by_column(graph: Graph, supports: list[Support], owner: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     """Cut pieces that hang under a plane and go on beside it: a counter's front that runs on into the next cabinet."""
-    nodes = np.where(owner >= 0, owner, np.where(pieces >= 0, pieces + len(supports), -1))
     touched: dict[int, list[int]] = {}
-    for contact in _contacts(graph, nodes, len(supports)):
-        touched.setdefault(contact.piece - len(supports), []).append(contact.support)
+    for s, piece in _touching(graph, owner, pieces):
+        touched.setdefault(piece, []).append(s)
     parts = np.where(pieces >= 0, pieces * (len(supports) + 1), -1)
     for piece, below in sorted(touched.items()):
         members = np.flatnonzero(pieces == piece)
@@ -123,19 +135,6 @@ def _split_by_column(graph: Graph, supports: list[Support], owner: np.ndarray, p
         if (share > _PART_SHARE_MIN).sum() > 1:
             parts[members] = piece * (len(supports) + 1) + column
     return graph.components(parts)
-
-
-def _same_level_pairs(graph: Graph, supports: list[Support], owner: np.ndarray) -> list[tuple[int, int]]:
-    """Pieces of one top that something lying across it has parted."""
-    pairs = []
-    for small in range(len(supports)):
-        points = graph.points[owner == small]
-        for large in range(small):
-            if abs(supports[small].level_m - supports[large].level_m) < 0.03:
-                inside = np.mean(supports[large].covers(points))
-                if inside > 0.5:
-                    pairs.append((large, small))
-    return pairs
 
 
 def _united(nodes: np.ndarray, pairs: list[tuple[int, int]]) -> np.ndarray:

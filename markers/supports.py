@@ -30,6 +30,8 @@ class Support:
     """(2,) float64, metres: the low corner of the footprint's grid."""
     inside_m: np.ndarray
     """(nx, ny) float64, metres: how far inside the plane's outline a cell lies, negative outside."""
+    outline_xy: np.ndarray
+    """(k, 2) float64, metres: the cells along the outline."""
 
     def depth_inside_m(self, points: np.ndarray) -> np.ndarray:
         """How far inside the outline points lie seen from above, (N,) metres, negative outside; points (N, 3)."""
@@ -107,7 +109,8 @@ def _support(top: np.ndarray, level: float, area: float) -> Support:
     disk = x * x + y * y <= _CLOSING_CELLS**2 + 1
     covered = ndimage.binary_fill_holes(ndimage.binary_closing(seen, disk))
     inside = ndimage.distance_transform_edt(covered) - ndimage.distance_transform_edt(~covered)
-    return Support(level, area, origin, inside * CELL_M)
+    outline = np.argwhere((inside > 0) & (inside <= 1))
+    return Support(level, area, origin, inside * CELL_M, (outline + 0.5) * CELL_M + origin)
 
 
 def _members(labels: np.ndarray, count: int) -> list[np.ndarray]:
