@@ -1,0 +1,111 @@
+"""Reading captures: one file per format, chosen by looking at the folder."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from bev.errors import UserError
+from bev.readers import replica, scannet, seven_scenes, tum
+from bev.readers.capture import Capture, scan_from
+from bev.scan import Axes, Poses, Scan
+
+Format = Literal["7scenes", "scannet", "tum", "replica"]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    name: Format
+    looks_like: Callable[[Path], bool]
+    read: Callable[[Path, str | None], Capture]
+    looked_for: str
+
+
+_READERS = (
+    _Reader("7scenes", seven_scenes.looks_like, seven_scenes.read, seven_scenes.LOOKED_FOR),
+    _Reader("scannet", scannet.looks_like, scannet.read, scannet.LOOKED_FOR),
+    _Reader("tum", tum.looks_like, tum.read, tum.LOOKED_FOR),
+    _Reader("replica", replica.looks_like, replica.read, replica.LOOKED_FOR),
+)
+
+
+def read_scan(
+    path: Path | str,
+    *,
+    format: Format | None = None,
+    depth_scale: float | None = None,
+    poses: Poses | None = None,
+    axes: Axes | None = None,
+    intrinsics: str | None = None,
+    surface: Path | str | None = None,
+) -> Scan:
+    """Open a posed RGB-D capture; no image is decoded until a frame is asked for it.
+
+    A frame's `index` is the number in its file name (TUM: its place among the colour images), its `timestamp_s` the
+    capture's own where it has time stamps (TUM), else index / 30.
+
+    Args:
+        path: the capture's folder.
+        format: the capture format; None looks at the folder.
+        depth_scale: stored depth units per metre (1000 for millimetres); None takes the format's own.
+        poses: what the stored matrices map, "world_from_camera" (None) or "camera_from_world".
+        axes: camera axes of the stored poses, "opencv" (None: x right, y down, z forward) or "opengl" (y up, z back).
+        intrinsics: path of a 3x3 text file, or the text `fx,fy,cx,cy` in pixels, in place of the capture's own.
+            7-Scenes: the depth camera's, and colour's unless that has a file of its own. ScanNet: the colour camera's,
+            and depth's, scaled to its size, unless that has. TUM and Replica: the one camera of both, undistorted.
+        surface: mesh or point cloud to use in place of the capture's own, in the world of the stored poses.
+
+    Returns:
+        The scan in the capture's own world; what was left out is in `Scan.warnings`.
+
+    Raises:
+        UserError: no folder, no or several formats fit, files are missing or malformed, a frame is not whole, or more
+            than half of the poses are no rigid motion.
+    """
+    folder = Path(path)
+    _check_arguments(folder, format, depth_scale, poses, axes)
+    if surface is not None and not Path(surface).is_file():
+        raise UserError(f"--surface {surface}: there is no such file")
+    # the folder's name names the scan, which "." lacks; links stay, since files are looked for beside them
+    folder = folder.resolve() if ".." in folder.parts else folder.absolute()
+    reader = _reader_for(folder, format)
+    return scan_from(
+        reader.read(folder, intrinsics),
+        reader.name,
+        depth_scale=depth_scale,
+        poses=poses or "world_from_camera",
+        axes=axes or "opencv",
+        surface=None if surface is None else Path(surface),
+    )
+
+
+def _check_arguments(
+    path: Path, format: str | None, depth_scale: float | None, poses: str | None, axes: str | None
+) -> None:
+    for option, value, choices in (
+        ("--format", format, get_args(Format)),
+        ("--poses", poses, get_args(Poses)),
+        ("--axes", axes, get_args(Axes)),
+    ):
+        if value is not None and value not in choices:
+            raise UserError(f"{option} {value}: must be one of {', '.join(choices)}")
+    if depth_scale is not None and not 0 < depth_scale < math.inf:
+        raise UserError(f"--depth-scale {depth_scale}: must be stored units per metre, a number above 0")
+    if not path.exists():
+        raise UserError(f"{path}: there is no such folder")
+    if not path.is_dir():
+        raise UserError(f"{path}: is a file; give the folder of the capture")
+    if not any(path.iterdir()):
+        raise UserError(f"{path}: the folder is empty")
+
+
+def _reader_for(path: Path, format: Format | None) -> _Reader:
+    fitting = [reader for reader in _READERS if (reader.looks_like(path) if format is None else reader.name == format)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = " and ".join(reader.name for reader in fitting)
+        raise UserError(f"{path}: fits several capture formats, {names}; say which with --format")
+    wanted = "; ".join(f"{reader.name}: {reader.looked_for}" for reader in _READERS)
+    raise UserError(f"{path}: fits no capture format; looked for {wanted}")

@@ -1,0 +1,147 @@
+"""What a reader finds in a folder, and how that becomes a scan: the same for every format."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from bev.camera import Camera
+from bev.errors import UserError
+from bev.readers.images import Distortion, read_color, read_depth
+from bev.readers.poses import rigid_only, world_from_cameras
+from bev.scan import Axes, Frame, Poses, Reading, Scan
+
+FRAMES_PER_SECOND = 30.0
+"""Formats without time stamps get frame number / 30."""
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """The files of a posed RGB-D capture with n frames, nothing decoded yet; poses as they are stored."""
+
+    name: str
+    path: Path
+    indices: list[int]
+    timestamps_s: list[float]
+    color_paths: list[str]
+    depth_paths: list[str]
+    stored_poses: np.ndarray
+    """(n, 4, 4) float64, metres."""
+    pose_names: list[str]
+    """Where each pose stands, for messages."""
+    color_camera: Camera
+    """Without a pose: `world_from_camera` is identity."""
+    depth_camera: Camera
+    """Likewise."""
+    depth_units_per_m: float
+    depth_none_value: int | None = None
+    """Stored value beside 0 that means no depth."""
+    color_distortion: Distortion | None = None
+    depth_distortion: Distortion | None = None
+    posed_from_color: np.ndarray = field(default_factory=lambda: np.eye(4))
+    """(4, 4) metres: from the colour camera to what the stored poses pose; identity when that is the colour camera."""
+    posed_from_depth: np.ndarray = field(default_factory=lambda: np.eye(4))
+    """(4, 4) metres, likewise from the depth camera."""
+    aligned_from_stored: np.ndarray = field(default_factory=lambda: np.eye(4))
+    """(4, 4) metres: from the world of the stored poses, and of the capture's own surface, to the scan's."""
+    up_hint: np.ndarray | None = None
+    axes_are_walls: bool = False
+    surface_path: Path | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def scan_from(
+    capture: Capture,
+    reader: str,
+    *,
+    depth_scale: float | None = None,
+    poses: Poses = "world_from_camera",
+    axes: Axes = "opencv",
+    surface: Path | None = None,
+) -> Scan:
+    """Pose the frames of a capture; see `bev.readers.read_scan` for the arguments and errors."""
+    kept, stored, warnings = rigid_only(capture.stored_poses, capture.pose_names)
+    units_per_m = capture.depth_units_per_m if depth_scale is None else depth_scale
+    posed = capture.aligned_from_stored @ world_from_cameras(stored, poses, axes)
+    color_poses, depth_poses = posed @ capture.posed_from_color, posed @ capture.posed_from_depth
+    color, depth = capture.color_camera, capture.depth_camera
+    frames = tuple(
+        Frame(
+            index=capture.indices[i],
+            timestamp_s=capture.timestamps_s[i],
+            camera=color.moved(color_poses[row]),
+            read_color=partial(
+                read_color, capture.color_paths[i], (color.width, color.height), capture.color_distortion
+            ),
+            depth_camera=depth.moved(depth_poses[row]),
+            read_depth=partial(
+                read_depth,
+                capture.depth_paths[i],
+                (depth.width, depth.height),
+                units_per_m,
+                capture.depth_none_value,
+                capture.depth_distortion,
+            ),
+        )
+        for row, i in enumerate(np.flatnonzero(kept))
+    )
+    return Scan(
+        name=capture.name,
+        path=capture.path,
+        reader=reader,
+        frames=frames,
+        up_hint=capture.up_hint,
+        axes_are_walls=capture.axes_are_walls,
+        surface_path=capture.surface_path if surface is None else surface,
+        source_from_surface=capture.aligned_from_stored,
+        warnings=capture.warnings + warnings,
+        reading=Reading(units_per_m, poses, axes),
+    )
+
+
+def numbered_files(folder: Path, pattern: str) -> dict[int, str]:
+    """Files of a folder whose names match, by the number in the pattern's group `(\\d+)`, as path strings.
+
+    Raises:
+        UserError: two files of one number.
+    """
+    matches = re.compile(pattern).fullmatch
+    found: dict[int, str] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = matches(entry.name)
+            if match is None:
+                continue
+            number = int(match.group(1))
+            if number in found:
+                names = sorted([Path(found[number]).name, entry.name])
+                raise UserError(f"{folder}: frame {number} is there twice, {' and '.join(names)}; remove one")
+            found[number] = entry.path
+    return found
+
+
+def whole_frames(
+    path: Path, colors: Mapping[int, str], depths: Mapping[int, str], has_pose: Callable[[int], bool]
+) -> list[int]:
+    """The frame numbers, ascending, after a check that each has colour, depth and a pose.
+
+    Poses without images are nothing wrong: exports often thin out the images only.
+
+    Raises:
+        UserError: no frames, or a frame that is not whole.
+    """
+    numbers = sorted(colors.keys() | depths.keys())
+    if not numbers:
+        raise UserError(f"{path}: holds no frames, neither colour nor depth images")
+    for number in numbers:
+        if number not in depths:
+            raise UserError(f"{path}: frame {number} has colour ({Path(colors[number]).name}) but no depth image")
+        if number not in colors:
+            raise UserError(f"{path}: frame {number} has depth ({Path(depths[number]).name}) but no colour image")
+        if not has_pose(number):
+            raise UserError(f"{path}: frame {number} has colour and depth but no pose; add it or remove the images")
+    return numbers

@@ -1,0 +1,157 @@
+"""Images of a capture: sizes from headers, decoding on access, lens distortion undone."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from bev.errors import UserError
+
+_WHOLE_FILE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
+"""The end markers of JPEG and PNG."""
+
+
+@dataclass(frozen=True, eq=False)
+class Distortion:
+    """A lens's distortion; the map that undoes it is built on first use, once per scan."""
+
+    K: np.ndarray
+    """(3, 3) float64 pixels; also of the pinhole camera that results."""
+    coefficients: tuple[float, ...]
+    """k1 k2 p1 p2 k3, OpenCV's model."""
+    width: int
+    height: int
+
+    @cached_property
+    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
+        K = self.K.copy()
+        K[:2, 2] -= 0.5  # OpenCV counts the centre of the top-left pixel as (0, 0)
+        coefficients = np.array(self.coefficients, np.float64)
+        size = (self.width, self.height)
+        x, y = cv2.initUndistortRectifyMap(K, coefficients, np.eye(3), K, size, cv2.CV_32FC1)
+        return x, y
+
+    def undone_color(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 of the real lens as a pinhole camera sees it.
+
+        What lies outside of the real image repeats its rim: black would be taken for the colour of the room.
+        """
+        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+    def undone_depth(self, depth: np.ndarray) -> np.ndarray:
+        """(H, W) depth of the real lens as a pinhole camera sees it, unmixed; 0 outside of the real image."""
+        return cv2.remap(depth, *self._maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """(width, height) from the file's header; nothing is decoded.
+
+    Raises:
+        UserError: the file is missing or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.size
+    except UnidentifiedImageError as error:
+        raise _undecodable(path) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def read_color(path: str, size: tuple[int, int], distortion: Distortion | None = None) -> np.ndarray:
+    """Decode a colour image and undo its lens's distortion.
+
+    Args:
+        path: JPEG or PNG; its EXIF orientation is ignored, because calibrations speak of the pixels as stored.
+        size: (width, height) that the camera of the scan has.
+        distortion: None for a pinhole image.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+
+    Raises:
+        UserError: missing, does not decode, cut short, or of another size.
+    """
+    image = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    _check_size(path, image, size)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image if distortion is None else distortion.undone_color(image)
+
+
+def read_depth(
+    path: str,
+    size: tuple[int, int],
+    units_per_m: float,
+    none_value: int | None = None,
+    distortion: Distortion | None = None,
+) -> np.ndarray:
+    """Decode a depth image.
+
+    Args:
+        path: 16-bit PNG with one channel, 0 = none.
+        size: (width, height) that the camera of the scan has.
+        units_per_m: stored units per metre.
+        none_value: another stored value that means none.
+        distortion: for depth registered to a colour image that is distorted itself.
+
+    Returns:
+        (H, W) float32 metres, 0 = none.
+
+    Raises:
+        UserError: missing, does not decode, cut short, not 16 bit, or of another size.
+    """
+    stored = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != np.uint16:
+        channels, bits = 1 if stored.ndim == 2 else stored.shape[2], stored.dtype.itemsize * 8
+        raise UserError(f"{path}: depth must be a 16-bit PNG with one channel, this has {channels} of {bits} bit")
+    _check_size(path, stored, size)
+    if none_value is not None:
+        stored[stored == none_value] = 0
+    if distortion is not None:
+        stored = distortion.undone_depth(stored)
+    return stored * np.float32(1 / units_per_m)
+
+
+def _decoded(path: str, flags: int) -> np.ndarray:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+    # some decoders fill what is missing with grey and say nothing
+    if not data.rstrip(b"\0").endswith(_WHOLE_FILE_ENDS) and not _pillow_decodes(path):
+        raise _undecodable(path)
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if image is None:
+        raise _undecodable(path)
+    return image
+
+
+def _pillow_decodes(path: str) -> bool:
+    """Slow and strict: for files with something behind their end marker, and for other image formats."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return False
+    return True
+
+
+def _check_size(path: str, image: np.ndarray, size: tuple[int, int]) -> None:
+    height, width = image.shape[:2]
+    if (width, height) != size:
+        raise UserError(
+            f"{path}: is {width}x{height}, the first frame's is {size[0]}x{size[1]}; "
+            "all images of one camera must be of one size"
+        )
+
+
+def _undecodable(path: str) -> UserError:
+    return UserError(
+        f"{path}: does not decode as an image, is it damaged or cut short? Copy it again or remove its frame"
+    )
