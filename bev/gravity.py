@@ -75,10 +75,10 @@ def _filming_score(scan: Scan, up: np.ndarray) -> float:
     looks_down = -up_in_camera[:, 2].mean()
     image_up = -up_in_camera[:, 1].mean()
     drift_m = np.std(scan.centers() @ up)
-    score = -min((1 - steady) / 0.15, 2.0)
-    score += 2 * float(np.clip(looks_down / 0.25, -1, 1)) - max(0.0, looks_down - 0.85) * 10
-    score += 0.7 * image_up
-    return score - min((drift_m / 0.4) ** 2, 1.5)
+    score = -min((1 - steady) / 0.1, 2.5)
+    score += 2 * float(np.clip(looks_down / 0.25, -1, 1)) - max(0.0, looks_down - 0.75) * 10
+    score += image_up
+    return score - min((drift_m / 0.3) ** 2, 1.5)
 
 
 def _surface_score(camera_heights: np.ndarray, facets: Facets, up: np.ndarray) -> float:
@@ -94,10 +94,12 @@ def _surface_score(camera_heights: np.ndarray, facets: Facets, up: np.ndarray) -
     above = camera_heights[:, None] - levels
     score += 2 * float(((above > 0.7) & (above < 2.3)).any(axis=1).mean()) - 1
     beneath = facets.areas[heights < levels[0] - 0.15].sum() / facets.areas.sum()
-    return score - min(10 * beneath, 2.5)
+    return score - min(6 * beneath, 1.5)
 
 
-def _facing_modes(facets: Facets, *, cone_deg: float = 10.0, apart_deg: float = 25.0, count: int = 8) -> list[np.ndarray]:
+def _facing_modes(
+    facets: Facets, *, cone_deg: float = 10.0, apart_deg: float = 25.0, count: int = 8
+) -> list[np.ndarray]:
     """The axes that most of the surface faces or turns its back to, each both ways."""
     directions = _half_sphere(600)
     within = np.abs(facets.normals.astype(np.float32) @ directions.T.astype(np.float32)) > np.cos(np.radians(cone_deg))

@@ -8,7 +8,7 @@ that the same room always lands in the same place. Which way is up, `bev.gravity
 import numpy as np
 
 from bev.errors import UserError
-from bev.facets import Facets, facets_of, levels_along
+from bev.facets import facets_of, levels_along
 from bev.facing import face_the_cameras
 from bev.gravity import estimate_up
 from bev.scan import Scan
