@@ -197,19 +197,25 @@ def load_surface(path: Path) -> Surface:
 
 
 def save_surface(surface: Surface, path: Path) -> None:
-    """Write a binary .ply with colours and normals; vertex order is kept."""
-    o3d = require("open3d")
-    tensor = o3d.core.Tensor
+    """Write a binary .ply with colours and normals; vertex order is kept.
+
+    Written here, because Open3D's writer for meshes takes 8-bit colours for shares of 1, and misses a full disk.
+
+    Raises:
+        OSError: the disk is full, or no permission.
+    """
+    rows = np.empty(len(surface.vertices), [("points", "<f4", 3), ("normals", "<f4", 3), ("colors", "u1", 3)])
+    rows["points"], rows["normals"], rows["colors"] = surface.vertices, surface.normals, surface.colors
+    corners = np.empty(len(surface.faces), [("count", "u1"), ("corners", "<i4", 3)])
+    corners["count"], corners["corners"] = 3, surface.faces
+    names = [f"float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
+    names += [f"uchar {name}" for name in ("red", "green", "blue")]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
+    header += [f"property {name}" for name in names]
     if surface.is_mesh:
-        thing = o3d.t.geometry.TriangleMesh(tensor(surface.vertices), tensor(surface.faces))
-        attributes = thing.vertex
-    else:
-        thing = o3d.t.geometry.PointCloud(tensor(surface.vertices))
-        attributes = thing.point
-    attributes["colors"], attributes["normals"] = tensor(surface.colors), tensor(surface.normals)
-    write = o3d.t.io.write_triangle_mesh if surface.is_mesh else o3d.t.io.write_point_cloud
-    if not write(str(path), thing):
-        raise UserError(f"{path}: the surface could not be written (disk full, or no permission?)")
+        header += [f"element face {len(corners)}", "property list uchar int vertex_indices"]
+    text = "\n".join([*header, "end_header", ""])
+    path.write_bytes(text.encode() + rows.tobytes() + corners.tobytes())
 
 
 def point_spacing_m(points: np.ndarray) -> float:
