@@ -45,9 +45,8 @@ class Graph:
         matrix = coo_matrix((ones, (a[same], b[same])), shape=(len(labels),) * 2)
         _, part = connected_components(matrix, directed=False)
         part = np.where(labels >= 0, part, -1)
-        # numbered by first vertex among those that count
         used, inverse = np.unique(part, return_inverse=True)
-        return inverse - 1 if len(used) and used[0] < 0 else inverse
+        return inverse - int((used < 0).any())
 
 
 def surface_graph(surface: Surface) -> Graph:
@@ -73,8 +72,9 @@ def _cloud_neighbours(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     near = np.isfinite(distance[:, 1:])
     source = np.broadcast_to(np.arange(len(points))[:, None], near.shape)[near]
     cell = np.floor(points / 0.025).astype(np.int64)
-    _, inverse, count = np.unique(cell, axis=0, return_inverse=True, return_counts=True)
-    return np.stack([source, neighbour[:, 1:][near]], axis=1), 0.025**2 / count[inverse.ravel()]
+    _, inverse = np.unique(cell, axis=0, return_inverse=True)
+    inverse = np.ravel(inverse)
+    return np.stack([source, neighbour[:, 1:][near]], axis=1), 0.025**2 / np.bincount(inverse)[inverse]
 
 
 def structure_mask(graph: Graph) -> np.ndarray:

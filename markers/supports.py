@@ -107,8 +107,9 @@ def _support(top: np.ndarray, level: float, area: float) -> Support:
     seen[cell[:, 0], cell[:, 1]] = True
     y, x = np.mgrid[-_CLOSING_CELLS : _CLOSING_CELLS + 1, -_CLOSING_CELLS : _CLOSING_CELLS + 1]
     disk = x * x + y * y <= _CLOSING_CELLS**2 + 1
-    covered = ndimage.binary_fill_holes(ndimage.binary_closing(seen, disk))
-    inside = ndimage.distance_transform_edt(covered) - ndimage.distance_transform_edt(~covered)
+    covered = np.asarray(ndimage.binary_fill_holes(ndimage.binary_closing(seen, disk)))
+    inside = np.asarray(ndimage.distance_transform_edt(covered))
+    inside = inside - np.asarray(ndimage.distance_transform_edt(~covered))
     outline = np.argwhere((inside > 0) & (inside <= 1))
     return Support(level, area, origin, inside * CELL_M, (outline + 0.5) * CELL_M + origin)
 
