@@ -14,15 +14,14 @@ from markers.instance import Marker
 
 DIGIT_HEIGHT_PX = 14
 """Height of a digit in the image that a model sees, for images about 512 px wide."""
-LEADER_HALF_WIDTH_PX = 1.5
 DOT_RADIUS_PX = 3
 
 _PLATE = (16, 16, 16)
 # bright enough to stand on the dark plate, and neighbours in the list differ in hue
 _COLORS = (
-    "#ffd60a #35c2ff #ff6b6b #5ce65c #ff9ff3 #ffa033 #4de8d0 #b79bff #d4e157 #ff7ab8 #8ab4ff #ffc9a3 #00e68a #f2a2e8 "
-    "#ff8a65 #9be7ff #e6c84c #c9f299 #ff5c93"
-).split()
+    *("#ffd60a", "#35c2ff", "#ff6b6b", "#5ce65c", "#ff9ff3", "#ffa033", "#4de8d0", "#b79bff", "#d4e157", "#ff7ab8"),
+    *("#8ab4ff", "#ffc9a3", "#00e68a", "#f2a2e8", "#ff8a65", "#9be7ff", "#e6c84c", "#c9f299", "#ff5c93"),
+)
 _OVERSAMPLING = 8
 
 
@@ -32,10 +31,12 @@ def label_size_px(id: int, digit_height_px: int) -> tuple[int, int]:
     return len(str(id)) * cell + 2 * padding, digit_height_px + 2 * padding
 
 
-def leader_line(marker: Marker) -> tuple[tuple[float, float], tuple[float, float]] | None:
+def leader_line(
+    uv: tuple[float, float], label_box: tuple[float, float, float, float]
+) -> tuple[tuple[float, float], tuple[float, float]] | None:
     """From the anchor to the nearest point of the plate, uv in pixels; None when the plate lies on the anchor."""
-    x0, y0, x1, y1 = marker.label_box
-    u, v = marker.uv
+    x0, y0, x1, y1 = label_box
+    u, v = uv
     if x0 <= u <= x1 and y0 <= v <= y1:
         return None
     return (u, v), (min(max(u, x0 + 0.5), x1 - 0.5), min(max(v, y0 + 0.5), y1 - 0.5))
@@ -43,7 +44,7 @@ def leader_line(marker: Marker) -> tuple[tuple[float, float], tuple[float, float
 
 def id_color(id: int) -> tuple[int, int, int]:
     """The RGB colour, 0 to 255, that stands for an id in every view."""
-    color = require("supervision").ColorPalette.from_hex(_COLORS).by_idx(id)
+    color = require("supervision").ColorPalette.from_hex(list(_COLORS)).by_idx(id)
     return color.as_rgb()
 
 
@@ -110,7 +111,7 @@ def _draw_plate(scene: np.ndarray, marker: Marker, digit_height_px: int) -> None
 
 def _draw_leader(scene: np.ndarray, marker: Marker) -> None:
     """A coloured line and dot, both on a dark rim that sets them off from any background."""
-    line = leader_line(marker)
+    line = leader_line(marker.uv, marker.label_box)
     if line is None:
         return
     sv = require("supervision")
@@ -153,11 +154,10 @@ def _digit(digit: str, height_px: int) -> np.ndarray:
     font = ImageFont.load_default(1.4 * height_px * _OVERSAMPLING)
     stroke = max(1, round(0.035 * height_px * _OVERSAMPLING))
     # all digits share one top and one bottom, or a 1 would be stretched to the height of a round 8
-    left, top, right, bottom = font.getbbox("0123456789", stroke_width=stroke, anchor="ls")
+    _, top, _, bottom = font.getbbox("0123456789", stroke_width=stroke, anchor="ls")
     widest = max(font.getbbox(each, stroke_width=stroke, anchor="ms")[2] * 2 for each in "0123456789")
     canvas = Image.new("L", (int(np.ceil(widest)), int(np.ceil(bottom - top))))
     ImageDraw.Draw(canvas).text(
         (canvas.width / 2, -top), digit, fill=255, font=font, anchor="ms", stroke_width=stroke, stroke_fill=255
     )
-    small = cv2.resize(np.asarray(canvas), (_cell_width_px(height_px), height_px), interpolation=cv2.INTER_AREA)
-    return small
+    return cv2.resize(np.asarray(canvas), (_cell_width_px(height_px), height_px), interpolation=cv2.INTER_AREA)

@@ -7,9 +7,10 @@ plus so many pixels for everything that it hides or crosses.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 
 from markers.draw import DOT_RADIUS_PX, label_size_px, leader_line
@@ -18,7 +19,7 @@ from markers.packing import pack_in_rows
 from markers.visibility import regions
 
 COVER_SHARE = 0.1
-OWN_SHARE = 0.5
+OWN_SHARE = 0.4
 GAP_PX = 2
 """Kept free between two plates as long as there is room."""
 
@@ -30,6 +31,11 @@ _CROSSED_LEADER = 40.0
 _CROSSED_PLATE = 80.0
 _FAR = 150.0
 """A place dearer than this near the anchor sends the search over the whole image."""
+
+_SPECK = 0.5
+"""An object smaller than this, in areas of a plate, counts for as little as it is: a speck is not worth a detour."""
+_LARGE = 4.0
+"""An object larger than this, in areas of a plate, hardly misses what a plate covers."""
 
 _LATTICE_PX = 3
 _LINES_TRIED = 200
@@ -45,11 +51,11 @@ class _View:
     owner: np.ndarray
     """(H, W) int32: rows of `px`, the last row for no instance."""
     px: np.ndarray
-    """(n + 1,) float64: visible pixels of every instance, marked or not."""
+    """(n + 1,) float64: visible pixels of every instance, marked or not; the last entry is infinite."""
     own: list[int]
     """Per marker its row of `px`."""
-    share: np.ndarray
-    """(H, W) float32: which share of its instance every pixel is."""
+    price: np.ndarray
+    """(H, W) float32: what hiding a pixel costs a plate beside its anchor."""
     anchors: np.ndarray
     """(m, 2) float64 uv, pixels."""
 
@@ -109,12 +115,12 @@ def _view_of(markers: Sequence[Marker], ids_map: np.ndarray, digit_height_px: in
     ids = np.array([region.id for region in seen], np.int32)
     owner = np.searchsorted(ids, ids_map).astype(np.int32)
     owner[ids_map < 0] = len(ids)
-    px = np.array([region.px for region in seen] + [0], np.float64)
-    # a speck much smaller than a plate is not worth a detour
-    speck = 0.5 * min((width * height for width, height in sizes), default=1)
-    share = np.append(1 / np.maximum(px[:-1], speck), 0).astype(np.float32)[owner]
+    px = np.array([region.px for region in seen] + [np.inf], np.float64)
+    plate_px = float(min((width * height for width, height in sizes), default=1))
+    price = _HIDDEN_OBJECT / np.maximum(px, _SPECK * plate_px) * np.minimum(1, _LARGE * plate_px / px)
     anchors = np.array([marker.uv for marker in ordered], np.float64).reshape(-1, 2)
-    return _View(ordered, sizes, owner, px, [row[marker.id] for marker in ordered], share, anchors)
+    own = [row[marker.id] for marker in ordered]
+    return _View(ordered, sizes, owner, px, own, price.astype(np.float32)[owner], anchors)
 
 
 def _box_on_anchor(view: _View, k: int) -> _Box | None:
@@ -140,13 +146,13 @@ def _hides(view: _View, k: int, box: _Box) -> bool:
     owner = view.owner[crop].ravel()
     if (owner == own).sum() > OWN_SHARE * view.px[own]:
         return True
-    share = np.bincount(owner, view.share[crop].ravel(), len(view.px))
+    share = np.bincount(owner, minlength=len(view.px)) / np.maximum(view.px, _SPECK * len(owner))
     smaller = view.px <= view.px[own]
     smaller[own] = False
     return bool((share[smaller] > COVER_SHARE).any())
 
 
-def _overlaps_any(box: _Box, others) -> bool:
+def _overlaps_any(box: _Box, others: Iterable[_Box]) -> bool:
     return any(
         box[0] < x1 + GAP_PX and x0 < box[2] + GAP_PX and box[1] < y1 + GAP_PX and y0 < box[3] + GAP_PX
         for x0, y0, x1, y1 in others
@@ -193,15 +199,13 @@ def _cheapest(view: _View, k: int, boxes: dict[int, _Box], reach: int, step: int
 
 def _place_costs(view: _View, k: int, left: np.ndarray, top: np.ndarray) -> np.ndarray:
     """What each place costs by itself, (len(top), len(left)) float64 pixels."""
-    import cv2
-
     w, h = view.sizes[k]
     u, v = view.anchors[k]
     x0, y0 = int(left[0]), int(top[0])
     crop = (slice(y0, int(top[-1]) + h), slice(x0, int(left[-1]) + w))
     owner = view.owner[crop]
     foreign = (owner != view.own[k]) & (owner != len(view.px) - 1)
-    price = _HIDDEN_OBJECT * view.share[crop] + np.float32(_FOREIGN_GROUND / (w * h)) * foreign
+    price = view.price[crop] + np.float32(_FOREIGN_GROUND / (w * h)) * foreign
     total = cv2.integral(price, sdepth=cv2.CV_64F)
     columns, rows = left - x0, top - y0
     after, before = total[rows + h], total[rows]
@@ -234,7 +238,7 @@ def _line_costs(view: _View, k: int, candidates: np.ndarray, boxes: dict[int, _B
     placed = np.array(list(boxes.values()), np.float64).reshape(-1, 4)
     others = np.delete(view.anchors, k, axis=0)
     dots = np.concatenate([others - DOT_RADIUS_PX, others + DOT_RADIUS_PX], axis=1)
-    earlier = [leader_line(replace(view.markers[j], label_box=box)) for j, box in boxes.items()]
+    earlier = [leader_line(view.markers[j].uv, box) for j, box in boxes.items()]
     drawn = np.array([(*line[0], *line[1]) for line in earlier if line], np.float64).reshape(-1, 4)
     return (
         _CROSSED_LEADER * _lines_cross(lines, drawn).sum(axis=1)
