@@ -80,7 +80,7 @@ def _seen_parts(scan: Scan, surface: Surface, cells: np.ndarray, part_of_cell: n
     for i in np.unique(np.linspace(0, len(scan.frames) - 1, _FRAMES_MAX).astype(int)).tolist():
         points, pixels = _look(scan.frames[i], caster)
         away, nearest = tree.query(points, distance_upper_bound=_CELL_M)
-        parts = part_of_cell[nearest[np.isfinite(away)]]
+        parts = part_of_cell[np.asarray(nearest)[np.isfinite(away)]]
         sees[i] = np.bincount(parts, minlength=count) > _SEEN_MIN * pixels
     return sees
 
