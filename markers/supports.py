@@ -1,6 +1,7 @@
 """Support planes: level pieces of surface that carry things, such as table tops, seats, shelves and lids."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,8 @@ SLAB_M = 0.06
 """How far below its level the rim of a board is taken along: boards are 2 to 5 cm thick."""
 _AREA_MIN_M2 = 0.03
 """A book; smaller plane pieces belong to what they are part of."""
+_HALF_WIDTH_MIN_M = 0.06
+"""Narrower are rails, slats and the tops of back rests."""
 _CLOSING_CELLS = 4
 """Bays up to 20 cm wide at a plane's edge are things that stand there, not the plane's outline."""
 _MARGIN_CELLS = 2
@@ -32,6 +35,8 @@ class Support:
     """(nx, ny) float64, metres: how far inside the plane's outline a cell lies, negative outside."""
     outline_xy: np.ndarray
     """(k, 2) float64, metres: the cells along the outline."""
+    fill: float
+    """Share of the area within the outline whose top was seen; the rest is covered by what stands on it."""
 
     def depth_inside_m(self, points: np.ndarray) -> np.ndarray:
         """How far inside the outline points lie seen from above, (N,) metres, negative outside; points (N, 3)."""
@@ -56,17 +61,19 @@ def find_supports(graph: Graph, free: np.ndarray) -> tuple[list[Support], np.nda
     level_piece = _level_pieces(graph, free)
     count = level_piece.max(initial=-1) + 1
     area = np.bincount(level_piece[level_piece >= 0], graph.areas[level_piece >= 0], minlength=count)
-    members = _members(level_piece, count)
+    every = members(level_piece)
     # ties cannot be left to the numbering of the pieces, which follows the order of the vertices
     wanted = [i for i in range(count) if area[i] >= _AREA_MIN_M2]
-    wanted.sort(key=lambda i: (-round(area[i], 6), *graph.points[members[i]].mean(axis=0).round(4)))
+    wanted.sort(key=lambda i: (-round(area[i], 6), *graph.points[every[i]].mean(axis=0).round(4)))
     owner = np.full(len(graph.points), -1, np.int64)
     supports = []
     for piece in wanted:
-        top = members[piece]
+        top = every[piece]
         level = _weighted_median(graph.points[top, 2], graph.areas[top])
-        owner[top] = len(supports)
-        supports.append(_support(graph.points[top], level, float(area[piece])))
+        support = _support(graph.points[top], level, float(area[piece]))
+        if support.inside_m.max() >= _HALF_WIDTH_MIN_M:
+            owner[top] = len(supports)
+            supports.append(support)
     for i, support in enumerate(supports):
         z = graph.points[:, 2] - support.level_m
         slab = free & (owner < 0) & (z > -SLAB_M) & (z < LEVEL_BAND_M)
@@ -80,7 +87,7 @@ def _level_pieces(graph: Graph, free: np.ndarray) -> np.ndarray:
     up = free & (graph.normals[:, 2] > 0.85)
     pieces = graph.components(np.where(up, 0, -1))
     labels, next_label = np.full(len(up), -1, np.int64), 0
-    for member in _members(pieces, pieces.max(initial=-1) + 1):
+    for member in members(pieces):
         if graph.areas[member].sum() < _AREA_MIN_M2:
             continue
         z, areas = graph.points[member, 2], graph.areas[member]
@@ -111,14 +118,15 @@ def _support(top: np.ndarray, level: float, area: float) -> Support:
     inside = np.asarray(ndimage.distance_transform_edt(covered))
     inside = inside - np.asarray(ndimage.distance_transform_edt(~covered))
     outline = np.argwhere((inside > 0) & (inside <= 1))
-    return Support(level, area, origin, inside * CELL_M, (outline + 0.5) * CELL_M + origin)
+    fill = float(seen[covered].mean())
+    return Support(level, area, origin, inside * CELL_M, (outline + 0.5) * CELL_M + origin, fill)
 
 
-def _members(labels: np.ndarray, count: int) -> list[np.ndarray]:
-    """The points of every label 0 .. count - 1, ascending."""
+def members(labels: np.ndarray) -> list[np.ndarray]:
+    """The points of every label from 0 to the greatest, ascending; labels (V,) int, negative = none."""
     order = np.argsort(labels, kind="stable")
-    bounds = np.searchsorted(labels[order], np.arange(count + 1))
-    return [order[bounds[i] : bounds[i + 1]] for i in range(count)]
+    bounds = np.searchsorted(labels[order], np.arange(labels.max(initial=-1) + 2))
+    return [order[a:b] for a, b in pairwise(bounds)]
 
 
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
