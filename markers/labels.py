@@ -37,6 +37,8 @@ _SPECK = 0.5
 _LARGE = 4.0
 """An object larger than this, in areas of a plate, hardly misses what a plate covers."""
 
+_MILLION = 1e6
+"""Prices are summed as whole millionths, so that no order of summing can change the last bit and with it the choice."""
 _LATTICE_PX = 3
 _LINES_TRIED = 200
 _Box = tuple[int, int, int, int]
@@ -55,7 +57,7 @@ class _View:
     own: list[int]
     """Per marker its row of `px`."""
     price: np.ndarray
-    """(H, W) float32: what hiding a pixel costs a plate beside its anchor."""
+    """(H, W) float64: what hiding a pixel costs a plate beside its anchor, in millionths of a pixel of leader line."""
     anchors: np.ndarray
     """(m, 2) float64 uv, pixels."""
 
@@ -120,7 +122,7 @@ def _view_of(markers: Sequence[Marker], ids_map: np.ndarray, digit_height_px: in
     price = _HIDDEN_OBJECT / np.maximum(px, _SPECK * plate_px) * np.minimum(1, _LARGE * plate_px / px)
     anchors = np.array([marker.uv for marker in ordered], np.float64).reshape(-1, 2)
     own = [row[marker.id] for marker in ordered]
-    return _View(ordered, sizes, owner, px, own, price.astype(np.float32)[owner], anchors)
+    return _View(ordered, sizes, owner, px, own, np.rint(price * _MILLION)[owner], anchors)
 
 
 def _box_on_anchor(view: _View, k: int) -> _Box | None:
@@ -205,14 +207,14 @@ def _place_costs(view: _View, k: int, left: np.ndarray, top: np.ndarray) -> np.n
     crop = (slice(y0, int(top[-1]) + h), slice(x0, int(left[-1]) + w))
     owner = view.owner[crop]
     foreign = (owner != view.own[k]) & (owner != len(view.px) - 1)
-    price = view.price[crop] + np.float32(_FOREIGN_GROUND / (w * h)) * foreign
+    price = view.price[crop] + np.rint(_FOREIGN_GROUND / (w * h) * _MILLION) * foreign
     total = cv2.integral(price, sdepth=cv2.CV_64F)
     columns, rows = left - x0, top - y0
     after, before = total[rows + h], total[rows]
     hidden = after[:, columns + w] - after[:, columns] - before[:, columns + w] + before[:, columns]
     across = np.maximum(np.maximum(left - u, u - left - w), 0)
     down = np.maximum(np.maximum(top - v, v - top - h), 0)
-    cost = hidden + np.hypot(across, down[:, None])
+    cost = hidden / _MILLION + np.hypot(across, down[:, None])
     cost[np.ix_(down < 2 * DOT_RADIUS_PX, across < 2 * DOT_RADIUS_PX)] = np.inf  # its own dot stays in sight
     others = np.delete(view.anchors, k, axis=0)
     dots = np.concatenate([others, others], axis=1)

@@ -121,30 +121,35 @@ def relabel(
 
 
 def _widest_place(ids_map: np.ndarray, region: Region) -> tuple[float, float]:
-    depth = _edge_distance(ids_map, region)
-    row, column = np.nonzero(depth == depth.max())
+    distance = _edge_distance_squared(ids_map, region)
+    row, column = np.nonzero(distance == distance.max())
     return _nearest_of(row, column, region, region.center)
 
 
 def _steady_place(ids_map: np.ndarray, region: Region, last: Anchor, slack_px: float) -> tuple[float, float]:
     radius = float(np.hypot(region.center[0] - last.center[0], region.center[1] - last.center[1])) + slack_px
-    depth = _edge_distance(ids_map, region)
-    u, v = np.arange(depth.shape[1]) + region.box[0] + 0.5, np.arange(depth.shape[0]) + region.box[1] + 0.5
+    distance = _edge_distance_squared(ids_map, region)
+    u, v = np.arange(distance.shape[1]) + region.box[0] + 0.5, np.arange(distance.shape[0]) + region.box[1] + 0.5
     near = (u - last.uv[0]) ** 2 + (v[:, None] - last.uv[1]) ** 2 <= radius**2
-    depth = np.where(near, depth, 0)
-    if not depth.any():
+    distance = np.where(near, distance, 0)
+    if not distance.any():
         return _nearest_pixel(ids_map, region, last.uv)
-    row, column = np.nonzero(depth == depth.max())
+    row, column = np.nonzero(distance == distance.max())
     return _nearest_of(row, column, region, last.uv)
 
 
-def _edge_distance(ids_map: np.ndarray, region: Region) -> np.ndarray:
-    """Distance in pixels from each of the region's pixels to the nearest that is not its own; 0 for the others."""
+def _edge_distance_squared(ids_map: np.ndarray, region: Region) -> np.ndarray:
+    """Squared distance from each of the region's pixels to the nearest that is not its own; 0 for the others.
+
+    Over the region's box, int32, pixels squared.
+    """
     x0, y0, x1, y1 = region.box
     # whatever lies around the box, other pixels or the image's border, is edge
     padded = np.zeros((y1 - y0 + 2, x1 - x0 + 2), np.uint8)
     padded[1:-1, 1:-1] = ids_map[y0:y1, x0:x1] == region.id
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    # OpenCV's last bits differ from call to call, and would break ties; true squares are whole numbers
+    return np.rint(distance.astype(np.float64) ** 2).astype(np.int32)
 
 
 def _nearest_pixel(ids_map: np.ndarray, region: Region, uv: tuple[float, float]) -> tuple[float, float]:
