@@ -2,16 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bev.camera import Camera, pixel_centers
+from bev.errors import require
 from bev.scan import Frame, Scan
 from bev.sensor import photographed, sensed_depth
-from bev.surface import SurfaceCaster
+from bev.surface import Surface
 from bev.synthetic import Room
 from bev.walk import camera_walk
 
@@ -36,7 +37,7 @@ class Film:
         return self.read_ids(index)
 
     @property
-    def surface(self):
+    def surface(self) -> Surface:
         """The room's true surface in the scan's world."""
         return self.room.surface.moved(self.world_from_room)
 
@@ -106,18 +107,17 @@ def film(
 
 
 class _Renderer:
-    """Casts each camera's rays once and shades what they hit; the last few views are kept."""
+    """Renders a film's frames when they are asked for; the last two views are kept."""
 
     def __init__(self, room: Room, cameras: list[Camera], depth_cameras: list[Camera], *, noise: bool, seed: int):
-        self._room, self._cameras, self._depth_cameras = room, cameras, depth_cameras
+        self._cameras, self._depth_cameras = cameras, depth_cameras
         self._noise, self._seed = noise, seed
-        self._view = lru_cache(maxsize=2)(self._cast)
-        self._shader = lru_cache(maxsize=1)(lambda: _Shader(room))
+        self._shader = cache(lambda: _Shader(room))
+        self._hits = lru_cache(maxsize=2)(lambda camera: self._shader().cast(camera))
 
     def color(self, index: int) -> np.ndarray:
         camera = self._cameras[index]
-        depth, faces = self._view(index, False)
-        image = self._shader().shade(camera, depth, faces)
+        image = self._shader().shade(camera, self._hits(camera))
         image = cv2.GaussianBlur(image, (0, 0), 0.55)  # a lens is not sharper than a pixel
         if self._noise:
             rng = np.random.default_rng([self._seed, 2, index])
@@ -126,67 +126,91 @@ class _Renderer:
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
     def depth(self, index: int) -> np.ndarray:
-        camera = self._depth_cameras[index]
-        depth, faces = self._view(index, camera is not self._cameras[index])
+        hits = self._hits(self._depth_cameras[index])
         if not self._noise:
-            return depth.copy()
-        shader = self._shader()
+            return hits.depth.copy()
         rng = np.random.default_rng([self._seed, 4, index])
-        return sensed_depth(depth, shader.cosine(camera, faces), shader.returns(faces), rng=rng)
+        cosine = hits.cosine.reshape(hits.depth.shape)
+        return sensed_depth(hits.depth, cosine, self._shader().returns(hits), rng=rng)
 
     def ids(self, index: int) -> np.ndarray:
-        _, faces = self._view(index, False)
-        return np.where(faces >= 0, self._shader().face_ids[faces], -1).astype(np.int32)
+        return self._shader().ids(self._hits(self._cameras[index]))
 
-    def _cast(self, index: int, of_depth: bool) -> tuple[np.ndarray, np.ndarray]:
-        camera = (self._depth_cameras if of_depth else self._cameras)[index]
-        view = self._shader().caster.view(camera)
-        return view.depth, view.face_ids
+
+@dataclass(frozen=True, eq=False)
+class _Hits:
+    """What the rays through a camera's pixels meet; all but depth have nonsense where depth is 0."""
+
+    depth: np.ndarray
+    """(H, W) float32 metres along z, 0 = none."""
+    faces: np.ndarray
+    """(H * W,) int64."""
+    weights: np.ndarray
+    """(H * W, 3) float32: of the face's corners."""
+    cosine: np.ndarray
+    """(H * W,) float32: how squarely the ray meets the face."""
 
 
 class _Shader:
-    """What a face looks like, as functions that are linear in the point that is hit."""
+    """Casts rays at a room and colours what they hit."""
 
     def __init__(self, room: Room):
-        surface, skin = room.surface, room.skin
-        self.caster, self.face_ids, self._skin = SurfaceCaster(surface), room.face_ids, skin
-        self._materials = skin.materials
-        values = np.column_stack([skin.texture_uv, skin.light]).astype(np.float64)
-        a, b, c = (surface.vertices[surface.faces[:, i]].astype(np.float64) for i in range(3))
-        va, vb, vc = (values[surface.faces[:, i]] for i in range(3))
+        o3d = require("open3d")
+        self._room, surface = room, room.surface
+        self._tensor = o3d.core.Tensor
+        self._scene = o3d.t.geometry.RaycastingScene()
+        self._scene.add_triangles(self._tensor(surface.vertices), self._tensor(surface.faces.astype(np.uint32)))
+        self._corner_values = np.column_stack([room.skin.texture_uv, room.skin.light])[surface.faces]
         normals, areas = surface.face_normals()
-        # the gradient of a corner's weight lies in the face, across the opposite edge
-        double = np.maximum(2 * areas, 1e-12)[:, None]
-        of_b, of_c = np.cross(normals, a - c) / double, np.cross(normals, b - a) / double
-        slopes = of_b[:, None] * (vb - va)[..., None] + of_c[:, None] * (vc - va)[..., None]
-        offsets = va - (slopes * a[:, None]).sum(axis=2)
-        self._linear = np.concatenate([slopes, offsets[..., None]], axis=2).astype(np.float32)
-        self._scale = np.linalg.norm(slopes[:, :2], axis=2).mean(axis=1).astype(np.float32)
         self._normals = normals.astype(np.float32)
+        # texture units per metre: pictures span their face whatever its size
+        edges = np.diff(self._corner_values[:, [0, 1, 2], :2], axis=1)
+        flat = np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) / 2
+        self._units_per_m = np.sqrt(flat / np.maximum(areas, 1e-12)).astype(np.float32)
+        self.face_ids = room.face_ids
 
-    def cosine(self, camera: Camera, faces: np.ndarray) -> np.ndarray:
-        """(H, W) float32: how squarely each pixel meets its face."""
-        rays = camera.rays(pixel_centers(camera.width, camera.height))[1].astype(np.float32)
-        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-        return np.abs(np.einsum("ij,ij->i", rays, self._normals[faces.ravel()])).reshape(faces.shape)
+    def cast(self, camera: Camera) -> _Hits:
+        """What `camera` sees; `SurfaceCaster` would do, but forgets where on the face a ray ended."""
+        in_camera = _camera_rays(camera.K.tobytes(), camera.width, camera.height)
+        rays = np.empty((len(in_camera), 6), np.float32)
+        rays[:, :3] = camera.center
+        rays[:, 3:] = in_camera @ camera.world_from_camera[:3, :3].T.astype(np.float32)
+        answer = self._scene.cast_rays(self._tensor(rays))
+        depth = answer["t_hit"].numpy()
+        hit = np.isfinite(depth)
+        faces = np.where(hit, answer["primitive_ids"].numpy(), 0).astype(np.int64)
+        second, third = answer["primitive_uvs"].numpy().T
+        weights = np.stack([1 - second - third, second, third], axis=1)
+        cosine = np.abs(np.einsum("ij,ij->i", rays[:, 3:], self._normals[faces]))
+        cosine /= np.sqrt(np.einsum("ij,ij->i", in_camera, in_camera))
+        depth = np.where(hit, depth, 0).reshape(camera.height, camera.width)
+        return _Hits(depth, faces, weights, cosine)
 
-    def returns(self, faces: np.ndarray) -> np.ndarray:
+    def ids(self, hits: _Hits) -> np.ndarray:
+        """(H, W) int32, -1 = none."""
+        return np.where(hits.depth > 0, self.face_ids[hits.faces].reshape(hits.depth.shape), -1).astype(np.int32)
+
+    def returns(self, hits: _Hits) -> np.ndarray:
         """(H, W) float32: share of a depth sensor's light that comes back."""
-        return np.where(faces >= 0, self._skin.atlas.returns[self._materials[faces]], 0).astype(np.float32)
+        skin = self._room.skin
+        return skin.atlas.returns[skin.materials[hits.faces]].reshape(hits.depth.shape)
 
-    def shade(self, camera: Camera, depth: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    def shade(self, camera: Camera, hits: _Hits) -> np.ndarray:
         """(H, W, 3) float32, 0..255."""
-        origins, rays = camera.rays(pixel_centers(camera.width, camera.height))
-        z, hit = depth.ravel(), faces.ravel()
-        points = (origins + rays * z[:, None]).astype(np.float32)
-        linear = self._linear[hit]
-        values = np.einsum("nij,nj->ni", linear[:, :, :3], points) + linear[:, :, 3]
-        slant = np.sqrt(np.maximum(self.cosine(camera, faces).ravel(), 0.1))
-        footprint = z / camera.K[0, 0] / slant * self._scale[hit]
-        colors = self._skin.atlas.sample(self._materials[hit], values[:, :2], footprint)
-        colors *= np.clip(values[:, 2:], 0, 1.1)
-        colors[hit < 0] = 0
-        return colors.reshape(*depth.shape, 3)
+        values = np.einsum("nc,ncv->nv", hits.weights, self._corner_values[hits.faces])
+        # a pixel's footprint is long and narrow on a slant; the mean of the two is a fair compromise
+        footprint = hits.depth.ravel() / (camera.K[0, 0] * np.sqrt(np.maximum(hits.cosine, 0.1)))
+        skin = self._room.skin
+        colors = skin.atlas.sample(skin.materials[hits.faces], values[:, :2], footprint * self._units_per_m[hits.faces])
+        colors *= np.where(hits.depth.ravel() > 0, values[:, 2], 0)[:, None]
+        return colors.reshape(*hits.depth.shape, 3)
+
+
+@lru_cache(maxsize=4)
+def _camera_rays(K: bytes, width: int, height: int) -> np.ndarray:
+    """(height * width, 3) float32: directions in the camera's own frame, one metre of depth long."""
+    camera = Camera(np.frombuffer(K).reshape(3, 3), width, height, np.eye(4))
+    return camera.rays(pixel_centers(width, height))[1].astype(np.float32)
 
 
 def write_seven_scenes(film: Film, folder: Path) -> Path:

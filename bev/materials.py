@@ -38,7 +38,7 @@ class Atlas:
             (N, 3) float32, 0..255.
         """
         size, tile = self.tile_px[materials], self.tile_m[materials]
-        level = np.clip(np.log2(np.maximum(footprint_m * size / tile, 1.0)), 0, LEVELS - 1)
+        level = np.clip(np.log2(np.maximum(footprint_m * size / tile, 1.0)) - 0.4, 0, LEVELS - 1)
         where = uv.astype(np.float32) / tile[:, None]
         where -= np.floor(where)
         lower = np.floor(level)
@@ -138,8 +138,8 @@ def _hue(rng: np.random.Generator, s0: float, s1: float, v0: float, v1: float) -
 
 
 def _wood_color(rng: np.random.Generator, *, light: bool) -> np.ndarray:
-    base = np.array([196, 156, 108]) if light else np.array([112, 74, 48])
-    return base * rng.uniform(0.88, 1.1) + rng.uniform(-10, 10, 3)
+    base = np.array([205, 166, 118]) if light else np.array([134, 92, 62])
+    return base * rng.uniform(0.9, 1.1) + rng.uniform(-8, 8, 3)
 
 
 def _cloud(rng: np.random.Generator, size: int) -> np.ndarray:

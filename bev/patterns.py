@@ -16,9 +16,10 @@ def _ramp(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _streaks(noise: np.ndarray, stretch: int) -> np.ndarray:
-    """Noise drawn out along x, periodic."""
+    """Fine noise drawn out along x, periodic, standard deviation 1."""
     size = noise.shape[0]
-    wrapped = cv2.copyMakeBorder(noise, 0, 0, stretch, stretch, cv2.BORDER_WRAP)
+    fine = noise - cv2.GaussianBlur(noise, (0, 0), 5)
+    wrapped = cv2.copyMakeBorder(fine, 0, 0, stretch, stretch, cv2.BORDER_WRAP)
     long = cv2.blur(wrapped, (stretch, 1))[:, stretch : stretch + size]
     return long / long.std()
 
@@ -29,7 +30,7 @@ def _tinted(color: np.ndarray, amount: np.ndarray) -> np.ndarray:
 
 def grain(color: np.ndarray) -> Paint:
     def paint(rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
-        return _tinted(color, _streaks(noise, 48) * 14 + noise * 4)
+        return _tinted(color, _streaks(noise, 56) * 11 + noise * 5)
 
     return paint
 
@@ -37,7 +38,7 @@ def grain(color: np.ndarray) -> Paint:
 def planks(color: np.ndarray) -> Paint:
     def paint(rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
         size = noise.shape[0]
-        image = _tinted(color, _streaks(noise, 40) * 13 + noise * 5)
+        image = _tinted(color, _streaks(noise, 56) * 11 + noise * 5)
         plank = size // 16
         for row in range(16):
             ends = np.sort(rng.integers(0, size, 2))

@@ -71,16 +71,11 @@ def photographed(color: np.ndarray, *, time: float, phase: float, rng: np.random
     y = (np.arange(height, dtype=np.float32) - height / 2) / (width / 2)
     vignette = 1 - 0.09 * (x[None] ** 2 + y[:, None] ** 2)
     factors = (gain * vignette)[..., None] * np.array([1 + warmth, 1, 1 - warmth], np.float32)
-    noise = cv2.randn(np.empty((height, width, 3), np.int8), 0, 2.2) if False else _grain(height, width, rng)
-    return color * factors.astype(np.float32) + noise
-
-
-def _grain(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.standard_normal((height, width, 3), dtype=np.float32) * 2.0
+    return color * factors.astype(np.float32) + 2 * rng.standard_normal(color.shape, dtype=np.float32)
 
 
 def _edges(depth: np.ndarray) -> np.ndarray:
     """(H, W) bool: pixels within about one of a jump of more than 3 %."""
     kernel = np.ones((3, 3), np.uint8)
     low, high = cv2.erode(depth, kernel), cv2.dilate(depth, kernel)
-    return high - low > 0.03 * np.maximum(depth, 0.1) + np.abs(cv2.blur(depth, (3, 3)) - depth) * 0
+    return high - low > 0.03 * np.maximum(depth, 0.1)

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,11 +24,11 @@ class Solid:
     materials: np.ndarray
     """(V,) int64: rows of the material list."""
 
-    def moved(self, yaw: float, offset: Sequence[float]) -> "Solid":
+    def moved(self, yaw: float, offset: ArrayLike) -> "Solid":
         """The same solid turned by `yaw` radians about z, then shifted by `offset` (3,) metres."""
         return self.turned(turn_z(yaw), offset)
 
-    def turned(self, rotation: np.ndarray, offset: Sequence[float] = (0, 0, 0)) -> "Solid":
+    def turned(self, rotation: np.ndarray, offset: ArrayLike = (0, 0, 0)) -> "Solid":
         """The same solid after a rotation (3, 3) and a shift (3,) metres."""
         vertices = self.vertices @ rotation.T + np.asarray(offset, np.float64)
         return Solid(vertices, self.faces, self.normals @ rotation.T, self.texture_uv, self.materials)
@@ -65,24 +67,24 @@ def patch(corners: np.ndarray, material: int, *, step: float, fit: bool = False)
         step: longest edge of the grid, metres.
         fit: the texture spans the patch once, upright along its second axis.
     """
-    a, b, c, d = np.asarray(corners, np.float64)
-    columns = max(1, int(np.ceil(max(np.linalg.norm(b - a), np.linalg.norm(c - d)) / step)))
-    rows = max(1, int(np.ceil(max(np.linalg.norm(d - a), np.linalg.norm(c - b)) / step)))
-    s, t = (grid.ravel()[:, None] for grid in np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1)))
+    a, b, c, d = corners = np.asarray(corners, np.float64)
+    across, up = b - a, d - a
+    lengths = np.sqrt(np.square(np.roll(corners, -1, axis=0) - corners).sum(axis=1))
+    columns, rows = (max(1, int(np.ceil(max(lengths[i], lengths[i + 2]) / step - 1e-9))) for i in (0, 1))
+    s, t = _unit_grid(rows, columns)
     points = (1 - s) * (1 - t) * a + s * (1 - t) * b + s * t * c + (1 - s) * t * d
-    normal = np.cross(b - a, d - a)
-    normal /= np.linalg.norm(normal)
     if fit:
         uv = np.concatenate([s, 1 - t], axis=1)
+    elif lengths[0] >= lengths[3]:  # the grain of wood runs along the longer side
+        uv = np.stack([points @ (across / lengths[0]), -(points @ (up / lengths[3]))], axis=1)
     else:
-        along = (b - a) / np.linalg.norm(b - a)
-        uv = np.stack([points @ along, -(points @ np.cross(normal, along))], axis=1)
-    return _solid(points, _grid_faces(rows, columns), np.broadcast_to(normal, points.shape), uv, material)
+        uv = np.stack([points @ (up / lengths[3]), points @ (across / lengths[0])], axis=1)
+    return _solid(points, _grid_faces(rows, columns), np.tile(_direction(across, up), (len(points), 1)), uv, material)
 
 
 def box(
-    size: Sequence[float],
-    at: Sequence[float],
+    size: ArrayLike,
+    at: ArrayLike,
     material: int,
     *,
     step: float = 0.07,
@@ -102,19 +104,15 @@ def box(
     half = np.asarray(size, np.float64) / 2
     center = np.add(at, (0, 0, half[2]))
     sides = []
-    for along, up in (((1, 0, 0), (0, 0, 1)), ((0, 1, 0), (0, 0, 1)), ((-1, 0, 0), (0, 0, 1)), ((0, -1, 0), (0, 0, 1)),
-                      ((1, 0, 0), (0, 1, 0)), ((1, 0, 0), (0, -1, 0))):  # fmt: skip
-        out = np.cross(along, up)
-        signs = [out - along - up, out + along - up, out + along + up, out - np.array(along) + up]
-        pictured = front is not None and out[1] < 0
-        chosen = front if pictured and front is not None else material
-        sides.append(patch(center + np.array(signs) * half, chosen, step=step, fit=fit or pictured))
+    for out, signs in _BOX_SIDES:
+        chosen, pictured = (front, True) if front is not None and out[1] < 0 else (material, fit)
+        sides.append(patch(center + signs * half, chosen, step=step, fit=pictured))
     return joined(sides)
 
 
 def lathe(
     profile: Sequence[tuple[float, float]],
-    at: Sequence[float],
+    at: ArrayLike,
     material: int,
     *,
     segments: int = 20,
@@ -156,21 +154,20 @@ def lathe(
     return joined(pieces)
 
 
-def rod(start: Sequence[float], end: Sequence[float], radius: float, material: int, *, segments: int = 10) -> Solid:
+def rod(start: ArrayLike, end: ArrayLike, radius: float, material: int, *, segments: int = 10) -> Solid:
     """A round bar between two points, metres."""
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
-    length = float(np.linalg.norm(end - start))
-    axis = (end - start) / length
-    side = np.cross(axis, [1.0, 0, 0] if abs(axis[0]) < 0.9 else [0, 1.0, 0])
-    side /= np.linalg.norm(side)
-    rotation = np.stack([side, np.cross(axis, side), axis], axis=1)
+    way = np.subtract(end, start)
+    length = float(np.linalg.norm(way))
+    axis = way / length
+    side = _direction(axis, np.array([1.0, 0, 0] if abs(axis[0]) < 0.9 else [0, 1.0, 0]))
+    rotation = np.stack([side, _direction(axis, side), axis], axis=1)
     profile = [(0, 0), (radius, 0), (radius, length), (0, length)]
     return lathe(profile, (0, 0, 0), material, segments=segments).turned(rotation, start)
 
 
 def blob(
-    size: Sequence[float],
-    at: Sequence[float],
+    size: ArrayLike,
+    at: ArrayLike,
     material: int,
     *,
     squareness: float = 0.0,
@@ -211,6 +208,14 @@ def blob(
     return _solid(points + np.add(at, (0, 0, half[2])), faces[area > 1e-12], normals, uv, material)
 
 
+@lru_cache(maxsize=512)
+def _unit_grid(rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two columns ((rows + 1) * (columns + 1), 1), 0..1: along the first axis, which runs fastest, and the second."""
+    s, t = np.meshgrid(np.linspace(0, 1, columns + 1), np.linspace(0, 1, rows + 1))
+    return s.reshape(-1, 1), t.reshape(-1, 1)
+
+
+@lru_cache(maxsize=512)
 def _grid_faces(rows: int, columns: int) -> np.ndarray:
     """Triangles of a grid whose second axis turns left of its first, seen from outside: (2 * rows * columns, 3)."""
     index = np.arange((rows + 1) * (columns + 1)).reshape(rows + 1, columns + 1)
@@ -218,5 +223,24 @@ def _grid_faces(rows: int, columns: int) -> np.ndarray:
     return np.concatenate([np.stack([a, b, c], axis=-1), np.stack([a, c, d], axis=-1)]).reshape(-1, 3)
 
 
+def _direction(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(3,) unit length: the cross product, which numpy's own takes long for."""
+    cross = np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
+    return cross / np.sqrt(cross @ cross)
+
+
+def _box_sides() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Outward normal (3,) and the signs of the four corners (4, 3) of a box's sides, counter-clockwise from outside."""
+    x, y, z = np.eye(3)
+    sides = []
+    for along, up in ((x, z), (y, z), (-x, z), (-y, z), (x, y), (x, -y)):
+        out = np.cross(along, up)
+        sides.append((out, np.array([out - along - up, out + along - up, out + along + up, out - along + up])))
+    return sides
+
+
+_BOX_SIDES = _box_sides()
+
+
 def _solid(points: np.ndarray, faces: np.ndarray, normals: np.ndarray, uv: np.ndarray, material: int) -> Solid:
-    return Solid(points, faces, np.array(normals), uv, np.full(len(points), material))
+    return Solid(points, faces, normals, uv, np.full(len(points), material))

@@ -187,4 +187,4 @@ def _light(solid: Solid, corners: np.ndarray) -> np.ndarray:
         cosine = np.clip((solid.normals * towards / distance).sum(axis=1), 0, 1)
         lamp += cosine * free(towards, 1.0) / (1 + 0.06 * distance[:, 0] ** 2) / 4
     side = 0.06 * solid.normals[:, 0] + 0.03 * solid.normals[:, 1]
-    return np.clip((0.3 + 0.7 * sky) * (0.62 + side) + 0.42 * lamp, 0, 1.08).astype(np.float32)
+    return np.clip((0.3 + 0.7 * sky) * (0.72 + side) + 0.45 * lamp, 0, 1.1).astype(np.float32)
