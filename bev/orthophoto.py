@@ -22,6 +22,8 @@ _BORDER_PX = 4
 _MIN_COSINE = 0.1
 _EDGE_TRUST = 0.02
 
+_NO_SECOND_MAP = np.empty(0, np.float32)
+
 
 @dataclass(frozen=True, eq=False)
 class RankedViews:
@@ -147,7 +149,7 @@ def exposure_gains(colors: np.ndarray, choice: np.ndarray, frame_count: int, *, 
     for channel in range(3):
         mean = np.bincount(point, logs[:, channel], choice.shape[1]) / per_point
         right = np.bincount(frame, mean[point] - logs[:, channel], frame_count)
-        gains[:, channel] = np.exp(spsolve(system.tocsc(), right))
+        gains[:, channel] = np.exp(np.asarray(spsolve(system.tocsc(), right)))
     return np.clip(gains, 0.4, 2.5)
 
 
@@ -301,5 +303,5 @@ def _sample(frame: Frame, points: np.ndarray, spacing_m: float) -> np.ndarray:
     at = np.zeros((count, 2), np.float32)
     at[: len(uv)] = uv * scale - 0.5
     at = at.reshape(-1, columns, 2)
-    colors = cv2.remap(image, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colors = cv2.remap(image, at, _NO_SECOND_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return colors.reshape(-1, 3)[: len(uv)].astype(np.float32)
