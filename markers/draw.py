@@ -152,7 +152,7 @@ def _digit(digit: str, height_px: int) -> np.ndarray:
     if not features.check("freetype2"):
         raise UserError("this Pillow has no FreeType, so digits cannot be drawn: run `pip install --force pillow`")
     font = ImageFont.load_default(1.4 * height_px * _OVERSAMPLING)
-    stroke = max(1, round(0.035 * height_px * _OVERSAMPLING))
+    stroke = max(1, round(0.03 * height_px * _OVERSAMPLING))
     # all digits share one top and one bottom, or a 1 would be stretched to the height of a round 8
     _, top, _, bottom = font.getbbox("0123456789", stroke_width=stroke, anchor="ls")
     widest = max(font.getbbox(each, stroke_width=stroke, anchor="ms")[2] * 2 for each in "0123456789")
