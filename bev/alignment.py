@@ -24,8 +24,6 @@ _SAMPLES_PER_FACT = 100
 _RELAXATION = 1.6
 """The two steps alternate towards each other, each going part of the way: a longer stride saves rounds."""
 
-_NO_SECOND_MAP = np.empty(0, np.float32)
-
 
 @dataclass(frozen=True, eq=False)
 class _Sight:
@@ -176,7 +174,7 @@ def _lookup(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     at = np.zeros((count, 2), np.float32)
     at[: len(uv)] = uv - 0.5
     grid = at.reshape(-1, columns, 2)
-    return cv2.remap(image, grid, _NO_SECOND_MAP, cv2.INTER_LINEAR).ravel()[: len(uv)].astype(np.float64)
+    return cv2.remap(image, grid[..., 0], grid[..., 1], cv2.INTER_LINEAR).ravel()[: len(uv)].astype(np.float64)
 
 
 def _inside(uv: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

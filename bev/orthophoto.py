@@ -22,8 +22,6 @@ _BORDER_PX = 4
 _MIN_COSINE = 0.1
 _EDGE_TRUST = 0.02
 
-_NO_SECOND_MAP = np.empty(0, np.float32)
-
 
 @dataclass(frozen=True, eq=False)
 class RankedViews:
@@ -303,5 +301,5 @@ def _sample(frame: Frame, points: np.ndarray, spacing_m: float) -> np.ndarray:
     at = np.zeros((count, 2), np.float32)
     at[: len(uv)] = uv * scale - 0.5
     at = at.reshape(-1, columns, 2)
-    colors = cv2.remap(image, at, _NO_SECOND_MAP, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colors = cv2.remap(image, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return colors.reshape(-1, 3)[: len(uv)].astype(np.float32)
