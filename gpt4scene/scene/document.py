@@ -23,18 +23,18 @@ from markers.instance import Box, Marker
 
 SCHEMA = f"{SCHEMA_NAME}@1"
 
-_MEND = "prepare the scene again"
+MEND = "prepare the scene again"
 
 
 class Files(NamedTuple):
     """How `read_document` gets at what scene.json only names."""
 
-    image: Callable[[str], Callable[[], np.ndarray]]
-    """From a path in scene.json to what decodes it; raises UserError when it is missing."""
+    image: Callable[[str, tuple[int, int]], Callable[[], np.ndarray]]
+    """From a path in scene.json and a (width, height) to what decodes it; raises UserError when it is missing."""
     marked: Callable[[str], object]
     """Raises UserError when that path is missing."""
-    ids: Callable[[str], Callable[[], np.ndarray]]
-    """From "bev" or a six-digit frame index to what decodes its map of objects."""
+    ids: Callable[[str, tuple[int, int]], Callable[[], np.ndarray]]
+    """From "bev" or a six-digit frame index and a (width, height) to what decodes its map of objects, likewise."""
     vertex_ids: np.ndarray
     surface: Callable[[], Any]
 
@@ -76,11 +76,11 @@ def read_document(text: str, path: Path, files: Files) -> SceneContents:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); {_MEND}") from error
+        raise UserError(f"{path}: is not JSON ({error}); {MEND}") from error
     top = _Piece(value, "", path)
     schema = top["schema"].text()
     if schema != SCHEMA:
-        raise UserError(f"{path}: schema is {schema!r}, this version reads {SCHEMA!r}; {_MEND}")
+        raise UserError(f"{path}: schema is {schema!r}, this version reads {SCHEMA!r}; {MEND}")
     cut_height = top["cut_height_m"]
     try:
         return SceneContents(
@@ -98,7 +98,7 @@ def read_document(text: str, path: Path, files: Files) -> SceneContents:
             run=_read_run(top["run"]),
         )
     except ValueError as error:
-        raise UserError(f"{path}: {error}; {_MEND}") from error
+        raise UserError(f"{path}: {error}; {MEND}") from error
 
 
 def _document(scene: SceneContents) -> dict[str, Any]:
@@ -219,22 +219,23 @@ def _read_bev(piece: "_Piece", files: Files) -> BevView:
     if np.abs(camera.world_from_camera - matrix).max() > 1e-5:
         raise piece["world_from_camera"].fault("look straight down from x_min, y_max")
     files.marked(piece["marked"].file())
-    image = files.image(piece["image"].file())
-    return BevView(camera, image, files.ids("bev"), _read_markers(piece["markers"]))
+    size = camera.width, camera.height
+    image = files.image(piece["image"].file(), size)
+    return BevView(camera, image, files.ids("bev", size), _read_markers(piece["markers"]))
 
 
 def _read_frame(piece: "_Piece", files: Files) -> SceneFrame:
     camera = Camera(
         piece["K"].array(3, 3), piece["width"].size(), piece["height"].size(), piece["world_from_camera"].array(4, 4)
     )
-    index = piece["index"].integer()
+    index, size = piece["index"].integer(), (camera.width, camera.height)
     files.marked(piece["marked"].file())
     return SceneFrame(
         index=index,
         timestamp_s=piece["timestamp_s"].number(),
         camera=camera,
-        pixels=files.image(piece["image"].file()),
-        object_pixels=files.ids(frame_name(index)),
+        pixels=files.image(piece["image"].file(), size),
+        object_pixels=files.ids(frame_name(index), size),
         markers=_read_markers(piece["markers"]),
     )
 
@@ -289,12 +290,12 @@ class _Piece:
     def fault(self, must: str) -> UserError:
         text = json.dumps(self.value)
         found = text if len(text) <= 60 else f"{text[:57]}..."
-        return UserError(f"{self.path}: {self.key or 'it'} must {must}, found {found}; {_MEND}")
+        return UserError(f"{self.path}: {self.key or 'it'} must {must}, found {found}; {MEND}")
 
     def __getitem__(self, name: str) -> "_Piece":
         key = f"{self.key}.{name}" if self.key else name
         if name not in self.mapping():
-            raise UserError(f"{self.path}: {key} is missing; {_MEND}")
+            raise UserError(f"{self.path}: {key} is missing; {MEND}")
         return _Piece(self.value[name], key, self.path)
 
     def mapping(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from bev.errors import UserError
 from bev.surface import Surface, load_surface, save_surface
 from gpt4scene.scene.atomic import claim_folder, fresh_file, write_bytes, write_errors
 from gpt4scene.scene.contents import SceneContents
-from gpt4scene.scene.document import Files, document_text, frame_name, read_document
+from gpt4scene.scene.document import MEND, Files, document_text, frame_name, read_document
 from gpt4scene.scene.report import report_html
 from gpt4scene.scene.views import marked_image
 
@@ -66,25 +66,23 @@ def read_folder(path: Path) -> SceneContents:
     try:
         text = document.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{document}: is not UTF-8 text; prepare the scene again") from error
+        raise UserError(f"{document}: is not UTF-8 text; {MEND}") from error
     archive = _existing(path / "instances.npz")
     surface = _existing(path / "surface.ply")
     names = _array_names(archive)
     vertex_ids = _read_array(archive, "vertex_ids")
     if vertex_ids.ndim != 1:
-        raise UserError(
-            f"{archive}: vertex_ids must have shape (V,), found {vertex_ids.shape}; prepare the scene again"
-        )
+        raise UserError(f"{archive}: vertex_ids must have shape (V,), found {vertex_ids.shape}; {MEND}")
 
-    def ids_of(view: str) -> Callable[[], np.ndarray]:
+    def ids_of(view: str, size: tuple[int, int]) -> Callable[[], np.ndarray]:
         name = f"ids_{view}"
         if name not in names:
-            raise UserError(f"{archive}: {name} is missing; prepare the scene again")
-        return lambda: _read_array(archive, name)
+            raise UserError(f"{archive}: {name} is missing; {MEND}")
+        return lambda: _sized(_read_array(archive, name), size, f"{archive}: {name}")
 
-    def image_of(name: str) -> Callable[[], np.ndarray]:
+    def image_of(name: str, size: tuple[int, int]) -> Callable[[], np.ndarray]:
         image = _existing(path / name)
-        return lambda: _read_image(image)
+        return lambda: _sized(_read_image(image), size, str(image))
 
     files = Files(
         image=image_of,
@@ -126,15 +124,22 @@ def _encode(image: np.ndarray, ending: str) -> bytes:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise UserError(f"{path}: is missing, though scene.json needs it; prepare the scene again")
+        raise UserError(f"{path}: is missing, though scene.json needs it; {MEND}")
     return path
 
 
 def _read_image(path: Path) -> np.ndarray:
     image = cv2.imdecode(np.fromfile(_existing(path), np.uint8), cv2.IMREAD_COLOR)
     if image is None:
-        raise UserError(f"{path}: does not decode; prepare the scene again")
+        raise UserError(f"{path}: does not decode; {MEND}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _sized(array: np.ndarray, size: tuple[int, int], name: str) -> np.ndarray:
+    if array.shape[:2] != size[::-1]:
+        found = "x".join(map(str, array.shape[1::-1]))
+        raise UserError(f"{name} is {found}, scene.json says {size[0]}x{size[1]}; {MEND}")
+    return array
 
 
 def _array_names(path: Path) -> list[str]:
@@ -142,7 +147,7 @@ def _array_names(path: Path) -> list[str]:
         with np.load(path, allow_pickle=False) as archive:
             return list(archive.files)
     except (ValueError, EOFError, BadZipFile, AttributeError) as error:
-        raise UserError(f"{path}: is no .npz archive; prepare the scene again") from error
+        raise UserError(f"{path}: is no .npz archive; {MEND}") from error
 
 
 def _read_array(path: Path, name: str) -> np.ndarray:
@@ -150,18 +155,16 @@ def _read_array(path: Path, name: str) -> np.ndarray:
         with np.load(path, allow_pickle=False) as archive:
             array = archive[name]
     except KeyError as error:
-        raise UserError(f"{path}: {name} is missing; prepare the scene again") from error
+        raise UserError(f"{path}: {name} is missing; {MEND}") from error
     except (ValueError, EOFError, BadZipFile) as error:
-        raise UserError(f"{path}: {name} does not decode; prepare the scene again") from error
+        raise UserError(f"{path}: {name} does not decode; {MEND}") from error
     if array.dtype != np.int32:
-        raise UserError(f"{path}: {name} must be int32, found {array.dtype}; prepare the scene again")
+        raise UserError(f"{path}: {name} must be int32, found {array.dtype}; {MEND}")
     return array
 
 
 def _read_surface(path: Path, vertex_count: int) -> Surface:
     surface = load_surface(path)
     if len(surface.vertices) != vertex_count:
-        raise UserError(
-            f"{path}: has {len(surface.vertices)} vertices, instances.npz {vertex_count}; prepare the scene again"
-        )
+        raise UserError(f"{path}: has {len(surface.vertices)} vertices, instances.npz {vertex_count}; {MEND}")
     return surface

@@ -87,7 +87,8 @@ def _bev(scene: SceneContents) -> str:
     cut = "" if scene.cut_height_m is None else f" Cut at {_length(scene, scene.cut_height_m)}."
     caption = f"Seen from straight above, {_count(len(scene.bev.markers), 'mark')}.{cut}"
     image = _image(marked_image(scene.bev), f"Bird's-eye view of {scene.name} with numbered objects")
-    return f"<section><h2>From above</h2><figure>{image}<figcaption>{caption}</figcaption></figure></section>"
+    figure = f'<figure class="above">{image}<figcaption>{caption}</figcaption></figure>'
+    return f"<section><h2>From above</h2>{figure}</section>"
 
 
 def _frames(frames: Sequence[SceneFrame]) -> str:
@@ -101,7 +102,7 @@ def _frames(frames: Sequence[SceneFrame]) -> str:
 
 def _objects(scene: SceneContents) -> str:
     unit = "m" if scene.is_metric else "units"
-    titles = ["No.", "Label", "Share", "Score", "Source", f"Size, {unit}", f"Centre, {unit}", "Yaw", "Frames", "Points"]
+    titles = ["No.", "Label", f"Size, {unit}", f"Centre, {unit}", "Yaw", "Share", "Score", "Source", "Frames", "Points"]
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
     rows = "".join(_object_row(instance) for instance in scene.instances)
     note = (
@@ -118,12 +119,12 @@ def _object_row(instance: SceneInstance) -> str:
     red, green, blue = id_color(instance.id)
     box = instance.box
     cells = [
-        f"{instance.label_share:.0%}" if instance.label_share > 0 else "–",
-        f"{instance.score:.2f}",
-        escape(instance.source),
         " × ".join(f"{side:.2f}" for side in box.size),
         ", ".join(f"{_plus_zero(value):.2f}" for value in box.center),
         f"{_plus_zero(np.degrees(box.yaw), 0):.0f}°",
+        f"{instance.label_share:.0%}" if instance.label_share > 0 else "–",
+        f"{instance.score:.2f}",
+        escape(instance.source),
         str(len(instance.frames)),
         f"{instance.points:,}",
     ]
@@ -193,11 +194,12 @@ header p, section > p, figcaption, footer, small { color: var(--soft); font-size
 header p { margin: .3rem 0 0; }
 section { margin-top: 2.5rem; }
 code { font: .875em ui-monospace, monospace; overflow-wrap: anywhere; }
-.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); margin: 1.6rem 0 0;
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); margin: 1.6rem 0 0;
   background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .facts > div { padding: .9rem 1.1rem; }
 .facts dt { color: var(--soft); font-size: .875rem; }
-.facts dd { margin: 0; font-size: 1.5rem; line-height: 1.3; }
+.facts dd { margin: 0; font-size: 1.4rem; line-height: 1.35; white-space: nowrap; }
+.facts small { white-space: normal; }
 .facts small { display: block; }
 .warnings { padding: 1rem 1.2rem; border-radius: 10px; background: var(--warn); color: var(--warn-ink); }
 .warnings h2 { margin-bottom: .3rem; }
@@ -207,7 +209,7 @@ img { display: block; max-width: 100%; height: auto; border: 1px solid var(--lin
 figcaption { margin-top: .35rem; }
 figcaption b { color: var(--ink); }
 .frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr)); gap: 1.2rem; }
-.frames img { width: 100%; }
+.frames img, .above img { width: 100%; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 .scroll table { width: 100%; }
