@@ -61,7 +61,7 @@ def test_without_calibration_the_file_above_is_named_and_intrinsics_replace_it(s
     with pytest.raises(UserError, match=r"cam_params\.json is missing.*--intrinsics fx,fy,cx,cy"):
         read_scan(scene)
     scan = read_scan(scene, intrinsics="150,150,79.5,59.5")
-    assert scan.frames[0].np.allclose(camera.K, K)
+    assert np.allclose(scan.frames[0].camera.K, K)
     assert scan.reading is not None and scan.reading.depth_units_per_m == 6553.5
 
 

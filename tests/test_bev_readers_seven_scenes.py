@@ -126,7 +126,8 @@ def test_missing_intrinsics_are_named_with_the_option_that_replaces_them(tmp_pat
     frame = read_scan(tmp_path, intrinsics="150,151,79.5,60.5").frames[0]
     assert frame.camera.K.tolist() == [[150, 0, 80], [0, 151, 61], [0, 0, 1]]
     write_matrix(tmp_path / "other.txt", DEPTH_K)
-    assert read_scan(tmp_path, intrinsics=str(tmp_path / "other.txt")).frames[0].np.allclose(camera.K, DEPTH_K)
+    frame = read_scan(tmp_path, intrinsics=str(tmp_path / "other.txt")).frames[0]
+    assert np.allclose(frame.camera.K, DEPTH_K)
 
 
 @pytest.mark.parametrize(
