@@ -21,6 +21,8 @@ class Surface:
     """(V, 3) uint8 RGB."""
     normals: np.ndarray
     """(V, 3) float32, unit length, towards the free side."""
+    rows: np.ndarray | None = None
+    """(V,) int64: which row of the file, or of the surface before cropping, each vertex was; None = its own."""
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -57,7 +59,8 @@ class Surface:
         """The part on the vertices where `keep`, (V,) bool, holds; faces need all three corners."""
         new_index = np.cumsum(keep) - 1
         faces = self.faces[keep[self.faces].all(axis=1)] if self.is_mesh else self.faces
-        return Surface(self.vertices[keep], new_index[faces], self.colors[keep], self.normals[keep])
+        rows = np.flatnonzero(keep) if self.rows is None else self.rows[keep]
+        return Surface(self.vertices[keep], new_index[faces], self.colors[keep], self.normals[keep], rows)
 
 
 @dataclass(frozen=True, eq=False)
