@@ -1,8 +1,8 @@
 """scene.json: what it says of a scene, written readably and read with suspicion."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +19,10 @@ from gpt4scene.scene.contents import (
     SceneSource,
     Trajectory,
 )
+from gpt4scene.scene.piece import MEND, Piece
 from markers.instance import Box, Marker
 
 SCHEMA = f"{SCHEMA_NAME}@1"
-
-MEND = "prepare the scene again"
 
 
 class Files(NamedTuple):
@@ -77,7 +76,7 @@ def read_document(text: str, path: Path, files: Files) -> SceneContents:
         value = json.loads(text)
     except ValueError as error:
         raise UserError(f"{path}: is not JSON ({error}); {MEND}") from error
-    top = _Piece(value, "", path)
+    top = Piece(value, "", path)
     schema = top["schema"].text()
     if schema != SCHEMA:
         raise UserError(f"{path}: schema is {schema!r}, this version reads {SCHEMA!r}; {MEND}")
@@ -197,13 +196,13 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _read_source(piece: "_Piece") -> SceneSource:
+def _read_source(piece: Piece) -> SceneSource:
     return SceneSource(
         piece["path"].text(), piece["reader"].text(), piece["frames"].integer(), piece["fingerprint"].text()
     )
 
 
-def _read_bev(piece: "_Piece", files: Files) -> BevView:
+def _read_bev(piece: Piece, files: Files) -> BevView:
     per_pixel = piece["metres_per_pixel"].number()
     if per_pixel <= 0:
         raise piece["metres_per_pixel"].fault("be above 0")
@@ -224,7 +223,7 @@ def _read_bev(piece: "_Piece", files: Files) -> BevView:
     return BevView(camera, image, files.ids("bev", size), _read_markers(piece["markers"]))
 
 
-def _read_frame(piece: "_Piece", files: Files) -> SceneFrame:
+def _read_frame(piece: Piece, files: Files) -> SceneFrame:
     camera = Camera(
         piece["K"].array(3, 3), piece["width"].size(), piece["height"].size(), piece["world_from_camera"].array(4, 4)
     )
@@ -240,7 +239,7 @@ def _read_frame(piece: "_Piece", files: Files) -> SceneFrame:
     )
 
 
-def _read_markers(piece: "_Piece") -> tuple[Marker, ...]:
+def _read_markers(piece: Piece) -> tuple[Marker, ...]:
     markers = []
     for item in piece.items():
         u, v = item["uv"].array(2).tolist()
@@ -249,14 +248,14 @@ def _read_markers(piece: "_Piece") -> tuple[Marker, ...]:
     return tuple(markers)
 
 
-def _read_trajectory(piece: "_Piece") -> Trajectory:
+def _read_trajectory(piece: Piece) -> Trajectory:
     indices = piece["indices"].integers()
     n = len(indices)
     poses = piece["world_from_camera"].array(n, 4, 4)
     return Trajectory(np.array(indices, np.int64), piece["timestamps_s"].array(n), poses)
 
 
-def _read_instance(piece: "_Piece") -> SceneInstance:
+def _read_instance(piece: Piece) -> SceneInstance:
     size = piece["size"].array(3)
     if (size < 0).any():
         raise piece["size"].fault("be 0 or more")
@@ -272,79 +271,10 @@ def _read_instance(piece: "_Piece") -> SceneInstance:
     )
 
 
-def _read_run(piece: "_Piece") -> SceneRun:
+def _read_run(piece: Piece) -> SceneRun:
     seconds = piece["seconds"]
     return SceneRun(
         version=piece["version"].text(),
         arguments=dict(piece["arguments"].mapping()),
         seconds={name: seconds[name].number() for name in seconds.mapping()},
     )
-
-
-class _Piece:
-    """A value of scene.json that knows its key, so that what is wrong with it can be said."""
-
-    def __init__(self, value: Any, key: str, path: Path):
-        self.value, self.key, self.path = value, key, path
-
-    def fault(self, must: str) -> UserError:
-        text = json.dumps(self.value)
-        found = text if len(text) <= 60 else f"{text[:57]}..."
-        return UserError(f"{self.path}: {self.key or 'it'} must {must}, found {found}; {MEND}")
-
-    def __getitem__(self, name: str) -> "_Piece":
-        key = f"{self.key}.{name}" if self.key else name
-        if name not in self.mapping():
-            raise UserError(f"{self.path}: {key} is missing; {MEND}")
-        return _Piece(self.value[name], key, self.path)
-
-    def mapping(self) -> dict[str, Any]:
-        if not isinstance(self.value, dict):
-            raise self.fault("be an object")
-        return self.value
-
-    def items(self) -> "Iterator[_Piece]":
-        if not isinstance(self.value, list):
-            raise self.fault("be a list")
-        return (_Piece(item, f"{self.key}[{position}]", self.path) for position, item in enumerate(self.value))
-
-    def text(self) -> str:
-        if not isinstance(self.value, str):
-            raise self.fault("be text")
-        return self.value
-
-    def file(self) -> str:
-        """A path within the scene folder."""
-        parts = PurePosixPath(self.text())
-        if parts.is_absolute() or ".." in parts.parts or not parts.parts:
-            raise self.fault("be a path within the folder")
-        return self.text()
-
-    def number(self) -> float:
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not np.isfinite(self.value):
-            raise self.fault("be a finite number")
-        return float(self.value)
-
-    def integer(self) -> int:
-        if isinstance(self.value, bool) or not isinstance(self.value, int):
-            raise self.fault("be a whole number")
-        return self.value
-
-    def integers(self) -> list[int]:
-        return [piece.integer() for piece in self.items()]
-
-    def size(self) -> int:
-        if self.integer() <= 0:
-            raise self.fault("be above 0")
-        return self.integer()
-
-    def array(self, *shape: int) -> np.ndarray:
-        """float64 of this shape."""
-        must = f"be {'x'.join(map(str, shape))} finite numbers"
-        try:
-            array = np.array(self.value, np.float64)
-        except (TypeError, ValueError) as error:
-            raise self.fault(must) from error
-        if array.shape != shape or not np.isfinite(array).all():
-            raise self.fault(must)
-        return array

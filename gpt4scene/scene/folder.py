@@ -13,7 +13,8 @@ from bev.errors import UserError
 from bev.surface import Surface, load_surface, save_surface
 from gpt4scene.scene.atomic import claim_folder, fresh_file, write_bytes, write_errors
 from gpt4scene.scene.contents import SceneContents
-from gpt4scene.scene.document import MEND, Files, document_text, frame_name, read_document
+from gpt4scene.scene.document import Files, document_text, frame_name, read_document
+from gpt4scene.scene.piece import MEND
 from gpt4scene.scene.report import report_html
 from gpt4scene.scene.views import marked_image
 
