@@ -259,11 +259,11 @@ def counter(rng: np.random.Generator, m: Materials, *, reach: tuple[float, float
 
 
 def desk(rng: np.random.Generator, m: Materials) -> Thing:
-    """A desk on thin legs with a drawer block at one side."""
+    """A desk on thin legs with a drawer block on the right."""
     width, depth, height = rng.uniform(1.2, 1.5), rng.uniform(0.6, 0.7), rng.uniform(0.72, 0.75)
-    wood, side = pick(rng, m, "wood_light", "wood_mid", "lacquer"), rng.choice([-1, 1])
+    wood, at = pick(rng, m, "wood_light", "wood_mid", "lacquer"), width / 2 - 0.26
     legs = _legs(width, depth, height - 0.03, 0.045, m["metal"], round_=False)
-    block = box((0.38, depth - 0.1, height - 0.13), (side * (width / 2 - 0.26), 0, 0.1), wood, front=m["drawer"])
-    feet = box((0.34, depth - 0.14, 0.1), (side * (width / 2 - 0.26), 0, 0), m["black"])
+    block = box((0.38, depth - 0.1, height - 0.13), (at, 0, 0.1), wood, front=m["drawer"])
+    feet = box((0.34, depth - 0.14, 0.1), (at, 0, 0), m["black"])
     top = box((width, depth, 0.03), (0, 0, height - 0.03), wood)
     return standing("desk", [*legs, block, feet, top], ((-width / 2, -depth / 2, width / 2, depth / 2, height),))

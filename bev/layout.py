@@ -9,6 +9,7 @@ from bev.furniture import Builder, Materials, Thing
 from bev.solids import Solid, turn_z
 
 GAP_M = 0.003
+MOST = 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +77,19 @@ def furnish(rng: np.random.Generator, m: Materials, corners: np.ndarray, *, big_
         _table_with_chairs(plan, rng, m, big=True)
     else:
         _corner_counter(plan, rng, m)
-        _table_with_chairs(plan, rng, m, big=False) if rng.random() < 0.85 else None
+        _table_with_chairs(plan, rng, m, big=False)
     _along_walls(plan, rng, m, count=3 if big_table else 6, shallow=big_table)
     _loose(plan, rng, m, count=int(rng.integers(2, 5)))
+    for builder in (knickknacks.book, knickknacks.cup, knickknacks.book, knickknacks.cup):
+        for _ in range(6):
+            if _small(plan, rng, m, builder):
+                break
+    wanted = min(max(wanted, len(plan.placed) + 2), MOST)
     for _ in range(200):
         if len(plan.placed) >= wanted:
             break
         _small(plan, rng, m)
-    return plan.placed[:30]
+    return plan.placed
 
 
 def _corner_counter(plan: _Plan, rng: np.random.Generator, m: Materials) -> None:
@@ -113,7 +119,7 @@ def _table_with_chairs(plan: _Plan, rng: np.random.Generator, m: Materials, *, b
     spread = high - low
     size = (float(spread[0]) - 2.1, float(spread[1]) - 2.1) if big else (None, None)
     yaw = float(rng.choice([0.0, np.pi / 2])) if not big else 0.0
-    for _ in range(20):
+    for _ in range(60):
         thing = furniture.table(rng, m, width=size[0], depth=size[1])
         middle = plan.corners.mean(axis=0) + (0 if big else rng.uniform(-0.9, 0.9, 2))
         if plan.put(thing, middle, yaw + (0 if big else rng.normal(0, 0.04)), touches=False):
@@ -191,8 +197,8 @@ def _companions(plan: _Plan, rng: np.random.Generator, m: Materials, host: Place
     elif host.label == "desk":
         row = len(plan.taken) - 1
         seat = furniture.office_chair(rng, m)
-        at = host.origin[:2] + turn @ np.array([0.0, -(host.size[1] / 2 + 0.02)])
-        plan.put(seat, at, host.yaw + np.pi + float(rng.normal(0, 0.3)), touches=False, spare=(row,))
+        at = host.origin[:2] + turn @ np.array([-0.26, -(host.size[1] / 2 + 0.04)])  # beside the drawers
+        plan.put(seat, at, host.yaw + np.pi + float(rng.normal(0, 0.2)), touches=False, spare=(row,))
         _on_top(plan, rng, host, knickknacks.monitor(rng, m), at_back=True)
     elif host.label == "tv stand":
         _on_top(plan, rng, host, knickknacks.television(rng, m), at_back=True)
@@ -224,30 +230,31 @@ def _loose(plan: _Plan, rng: np.random.Generator, m: Materials, *, count: int) -
         _against_wall(plan, rng, furniture.stool(rng, m))
 
 
-def _small(plan: _Plan, rng: np.random.Generator, m: Materials) -> None:
+def _small(plan: _Plan, rng: np.random.Generator, m: Materials, builder: Builder | None = None) -> bool:
     """One more small thing on some top: a cup, a book, a book on a book, a box on a box."""
-    hosts = [item for item in plan.placed if item.tops and item.levels < 3]
+    hosts = [item for item in plan.placed if item.tops and item.levels < 2]
+    if builder is not None:
+        hosts = [item for item in hosts if item.label != "box"]
     if not hosts:
-        return
+        return False
     areas = np.array([np.sqrt(item.size[0] * item.size[1]) for item in hosts])
     host = hosts[int(rng.choice(len(hosts), p=areas / areas.sum()))]
-    if host.label == "box":
-        thing = knickknacks.carton(rng, m)
-    elif host.label == "book":
-        thing = knickknacks.book(rng, m)
-    else:
+    if host.label in ("box", "book"):
+        builder = knickknacks.carton if host.label == "box" else knickknacks.book
+    elif builder is None:
         builders = knickknacks.KITCHEN if host.label == "counter" else knickknacks.SMALL
-        thing = builders[int(rng.integers(len(builders)))](rng, m)
-    _on_top(plan, rng, host, thing)
+        builder = builders[int(rng.integers(len(builders)))]
+    return _on_top(plan, rng, host, builder(rng, m))
 
 
 def _on_top(plan: _Plan, rng: np.random.Generator, host: Placed, thing: Thing, *, at_back: bool = False) -> bool:
     number = next(row for row, item in enumerate(plan.placed) if item is host)
     full = plan.on_tops.setdefault(number, [])
+    margin = {"book": -0.02, "box": 0.0}.get(host.label, 0.025)  # a book may jut out over another
     for _ in range(10):
         x0, y0, x1, y1, z = host.tops[int(rng.integers(len(host.tops)))]
         yaw = 0.0 if at_back else float(rng.normal(0, 0.5))
-        half = np.abs(turn_z(yaw)[:2, :2]) @ thing.size[:2] / 2 + (0.01 if host.size[0] > 0.5 else -0.03)
+        half = np.abs(turn_z(yaw)[:2, :2]) @ thing.size[:2] / 2 + margin
         low, high = np.array([x0, y0]) + half, np.array([x1, y1]) - half
         if (low > high).any():
             continue

@@ -86,13 +86,14 @@ def build_atlas(rng: np.random.Generator) -> Atlas:
 
 def _recipes(rng: np.random.Generator) -> dict[str, tuple[int, float, float, patterns.Paint]]:
     """Name to (tile size px, tile size m, sensor return, painter)."""
-    wall = _hue(rng, 0.06, 0.16, 0.82, 0.95)
+    wall = _hue(rng, 0.05, 0.14, 0.84, 0.95, hues=(30, 70))
+    accent = _hue(rng, 0.15, 0.4, 0.6, 0.85, hues=(20, 240))
     light, dark = _wood_color(rng, light=True), _wood_color(rng, light=False)
     recipes: dict[str, tuple[int, float, float, patterns.Paint]] = {
         "floor": (512, 2.0, 1.0, patterns.planks(_wood_color(rng, light=bool(rng.integers(2)))) if rng.random() < 0.65
                   else patterns.tiles(_hue(rng, 0.05, 0.25, 0.6, 0.85), 6)),
         "wall": (512, 2.0, 1.0, patterns.wallpaper(wall, int(rng.integers(3)))),
-        "wall_accent": (512, 2.0, 1.0, patterns.wallpaper(_hue(rng, 0.2, 0.45, 0.6, 0.85), int(rng.integers(3)))),
+        "wall_accent": (512, 2.0, 1.0, patterns.wallpaper(accent, int(rng.integers(3)))),
         "ceiling": (256, 1.0, 1.0, patterns.speckle(np.array([235, 233, 228]), 5)),
         "rug": (512, 1.0, 1.0, patterns.rug),
         "window": (256, 1.0, 0.1, patterns.window),
@@ -100,7 +101,7 @@ def _recipes(rng: np.random.Generator) -> dict[str, tuple[int, float, float, pat
         "wood_light": (256, 0.8, 1.0, patterns.grain(light)),
         "wood_dark": (256, 0.8, 0.9, patterns.grain(dark)),
         "wood_mid": (256, 0.8, 1.0, patterns.grain((light + dark) / 2)),
-        "lacquer": (256, 0.6, 0.95, patterns.speckle(_hue(rng, 0.0, 0.12, 0.85, 0.95), 5)),
+        "lacquer": (256, 0.6, 0.95, patterns.speckle(_hue(rng, 0.0, 0.12, 0.85, 0.95, hues=(20, 220)), 5)),
         "drawer": (256, 1.0, 0.95, patterns.drawer(light)),
         "stone": (256, 0.5, 0.95, patterns.speckle(_hue(rng, 0.03, 0.15, 0.55, 0.8), 34)),
         "stone_dark": (256, 0.5, 0.3, patterns.speckle(_hue(rng, 0.0, 0.1, 0.14, 0.22), 30)),
@@ -118,7 +119,7 @@ def _recipes(rng: np.random.Generator) -> dict[str, tuple[int, float, float, pat
         "pot": (256, 0.5, 1.0, patterns.stripes(_hue(rng, 0.35, 0.6, 0.55, 0.8), 0.2, 6)),
         "paper": (256, 0.2, 1.0, patterns.stripes(np.array([226, 219, 201]), 0.12, 64)),
         "shade": (256, 0.3, 1.0, patterns.stripes(_hue(rng, 0.08, 0.3, 0.85, 0.97), 0.12, 24)),
-        "leather": (256, 0.5, 0.7, patterns.speckle(_hue(rng, 0.35, 0.6, 0.3, 0.5), 26)),
+        "leather": (256, 0.5, 0.7, patterns.speckle(_hue(rng, 0.35, 0.6, 0.3, 0.5, hues=(12, 35)), 12)),
         "plastic": (256, 0.4, 1.0, patterns.speckle(_hue(rng, 0.45, 0.8, 0.5, 0.85), 8)),
     }  # fmt: skip
     for i in range(4):
@@ -131,9 +132,11 @@ def _recipes(rng: np.random.Generator) -> dict[str, tuple[int, float, float, pat
     return recipes
 
 
-def _hue(rng: np.random.Generator, s0: float, s1: float, v0: float, v1: float) -> np.ndarray:
+def _hue(
+    rng: np.random.Generator, s0: float, s1: float, v0: float, v1: float, *, hues: tuple[float, float] = (0, 360)
+) -> np.ndarray:
     """(3,) RGB 0..255 of a chance hue, saturation and value in the given ranges."""
-    hsv = np.array([rng.uniform(0, 360), rng.uniform(s0, s1), rng.uniform(v0, v1)], np.float32)
+    hsv = np.array([rng.uniform(*hues), rng.uniform(s0, s1), rng.uniform(v0, v1)], np.float32)
     return cv2.cvtColor(hsv[None, None], cv2.COLOR_HSV2RGB)[0, 0] * 255
 
 

@@ -75,7 +75,8 @@ def wallpaper(color: np.ndarray, kind: int) -> Paint:
             pattern = 12 * (np.sin(2 * np.pi * 10 * x) * np.sin(2 * np.pi * 10 * y) > 0.55)
         else:
             pattern = 0 * (x + y)
-        return _tinted(color, pattern + noise * 7)
+        fine = noise - cv2.GaussianBlur(noise, (0, 0), 9)
+        return _tinted(color, pattern + fine * 11 + noise * 2.5)
 
     return paint
 

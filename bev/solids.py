@@ -201,7 +201,10 @@ def blob(
     points = shape(power) * half
     normals = shape(2 - power) / half
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    uv = np.stack([longitude * half[:2].mean(), -latitude * half.mean()], axis=1)
+    # unrolled from the top: as far from the middle as it is along the surface, in the same direction
+    steps = np.linalg.norm(np.diff(points.reshape(rows + 1, segments + 1, 3), axis=0), axis=2)
+    along = np.concatenate([np.cumsum(steps[::-1], axis=0)[::-1], np.zeros((1, segments + 1))]).reshape(-1, 1)
+    uv = along * points[:, :2] / np.maximum(np.linalg.norm(points[:, :2], axis=1, keepdims=True), 1e-9)
     faces = _grid_faces(rows, segments)
     corners = points[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)

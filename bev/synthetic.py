@@ -12,6 +12,7 @@ from bev.surface import Surface
 
 WALL_HEIGHT_M = 2.5
 FLOOR, WALL, CEILING = 1, 2, 3
+SKY_RAYS = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,23 +169,25 @@ def _light(solid: Solid, corners: np.ndarray) -> np.ndarray:
     scene.add_triangles(
         o3d.core.Tensor(solid.vertices.astype(np.float32)), o3d.core.Tensor(solid.faces.astype(np.uint32))
     )
-    rng = np.random.default_rng(7)
     origins = solid.vertices + solid.normals * 0.004
 
     def free(directions: np.ndarray, reach: float) -> np.ndarray:
         rays = np.concatenate([origins, directions], axis=1, dtype=np.float32)
         return ~scene.test_occlusions(o3d.core.Tensor(rays), tnear=0.0, tfar=reach).numpy()
 
-    sky = np.zeros(len(origins))
-    for _ in range(10):
-        way = rng.standard_normal(origins.shape)
-        way = solid.normals + 0.97 * way / np.linalg.norm(way, axis=1, keepdims=True)
-        sky += free(way / np.linalg.norm(way, axis=1, keepdims=True), 0.7) / 10
+    # one and the same fan of directions for all, or neighbours would differ by chance
+    side = np.cross(solid.normals, np.where(np.abs(solid.normals[:, 2:]) < 0.9, [0.0, 0, 1], [1.0, 0, 0]))
+    side /= np.linalg.norm(side, axis=1, keepdims=True)
+    other, sky = np.cross(solid.normals, side), np.zeros(len(origins))
+    for ray in range(SKY_RAYS):
+        flat, turn = np.sqrt((ray + 0.5) / SKY_RAYS), ray * 2.39996
+        ways = flat * (np.cos(turn) * side + np.sin(turn) * other) + np.sqrt(1 - flat**2) * solid.normals
+        sky += free(ways, 0.8) / SKY_RAYS
     lamp = np.zeros(len(origins))
     for offset in np.array([[-0.5, -0.3], [0.5, -0.3], [-0.5, 0.3], [0.5, 0.3]]):
         towards = np.append(corners.mean(axis=0) + offset, 2.35) - origins
         distance = np.linalg.norm(towards, axis=1, keepdims=True)
         cosine = np.clip((solid.normals * towards / distance).sum(axis=1), 0, 1)
         lamp += cosine * free(towards, 1.0) / (1 + 0.06 * distance[:, 0] ** 2) / 4
-    side = 0.06 * solid.normals[:, 0] + 0.03 * solid.normals[:, 1]
-    return np.clip((0.3 + 0.7 * sky) * (0.72 + side) + 0.45 * lamp, 0, 1.1).astype(np.float32)
+    window = 0.06 * solid.normals[:, 0] + 0.03 * solid.normals[:, 1]
+    return np.clip((0.3 + 0.7 * sky) * (0.72 + window) + 0.45 * lamp, 0, 1.1).astype(np.float32)
