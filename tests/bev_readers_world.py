@@ -50,9 +50,10 @@ def depth_at(camera: Camera, uv: np.ndarray) -> np.ndarray:
 def color_at(camera: Camera, uv: np.ndarray) -> np.ndarray:
     """Colours behind pixels, (N, 3) uint8: dark walls with soft white dots, green floor, blue block."""
     points = camera.unproject(uv, depth_at(camera, uv))
-    distance = np.linalg.norm(points[:, None] - DOTS, axis=2).min(axis=1)
-    white = 200 * np.exp(-((distance / _DOT_SIGMA_M) ** 2) / 2)
-    colors = np.repeat(20 + white[:, None], 3, axis=1)
+    colors = np.full(points.shape, 20.0)
+    wall = points[:, 0] > ROOM[1, 0] - 1e-6
+    distance = np.linalg.norm(points[wall, None] - DOTS, axis=2).min(axis=1)
+    colors[wall] += 200 * np.exp(-((distance / _DOT_SIGMA_M) ** 2) / 2)[:, None]
     colors[points[:, 2] < 1e-6] = 20, 160, 20
     colors[in_block(points)] = 20, 20, 160
     return colors.round().astype(np.uint8)
