@@ -11,12 +11,12 @@ FLOOR_BAND_M = 0.05
 WALL_BAND_M = 0.04
 """Half the thickness of a wall's plane, for the same reason; pictures and sockets go with their wall."""
 _ROOM_HEIGHT_MIN_M = 1.9
-_WALL_LENGTH_MIN_M = 0.8
 _WALL_AREA_MIN_M2 = 0.5
-_WALL_TOP_MIN_M = 1.2
-"""A vertical plane that ends below this is furniture: counters end at 0.95 m, tables at 0.8 m."""
+_WALL_SHAPES_M = ((0.8, 1.2, 0.4), (1.3, 0.6, 0.5))
+"""Least length, top and height of the seen part: tall, or long; a camera that looks down sees a wall's foot only."""
 _BEHIND_SHARE_MAX = 0.15
-"""Of a wall's area, how much may lie behind it: doors and windows let the sensor look through."""
+"""Of a wall's area, how much may lie behind it: doors and windows let the sensor look through. Furniture has its top
+behind its front."""
 _BEHIND_MARGIN_M = 0.5
 """Beside a wardrobe its wall is seen behind its front; so far to the side is looked."""
 
@@ -126,7 +126,7 @@ def _strongest_plane(graph: Graph, upright: np.ndarray) -> tuple[np.ndarray, flo
     """The vertical plane with the most area: every 2 degrees, in steps of 4 cm, then a least-squares fit."""
     xy, normals, areas = graph.points[upright, :2], graph.normals[upright, :2], graph.areas[upright]
     azimuth = np.arctan2(normals[:, 1], normals[:, 0])
-    best, normal, offset = -1.0, np.array([1.0, 0.0]), 0.0
+    best, normal, offset = 0.0, np.array([1.0, 0.0]), 0.0
     for angle in np.radians(np.arange(0, 360, 2)):
         facing = np.abs((azimuth - angle + np.pi) % (2 * np.pi) - np.pi) < np.radians(8)
         if areas[facing].sum() <= best:
@@ -156,8 +156,9 @@ def _wall_span(
     side = np.array([-normal[1], normal[0]])
     lateral = graph.points[inliers, :2] @ side
     low, high = np.quantile(lateral, [0.005, 0.995])
-    top = np.quantile(graph.points[inliers, 2], 0.95)
-    if high - low < _WALL_LENGTH_MIN_M or top < _WALL_TOP_MIN_M:
+    bottom, top = np.quantile(graph.points[inliers, 2], [0.05, 0.95])
+    shape = np.array([high - low, top, top - bottom])
+    if not (shape > _WALL_SHAPES_M).all(axis=1).any():
         return None
     all_lateral = graph.points[:, :2] @ side
     beside = (all_lateral > low - _BEHIND_MARGIN_M) & (all_lateral < high + _BEHIND_MARGIN_M)
