@@ -32,7 +32,7 @@ def estimate_up(scan: Scan, surface: Surface) -> np.ndarray:
         hint = scan.up_hint / np.linalg.norm(scan.up_hint)
         refined = level_up(facets, hint)
         return refined if refined @ hint > np.cos(np.radians(_HINT_TRUSTED_DEG)) else hint
-    few = _thinned(facets, _SCORED_FACETS)
+    few = facets.thinned(_SCORED_FACETS)
     candidates = [*turning_axis(scan), *_facing_modes(few)]
     levelled = [level_up(few, candidate) for candidate in candidates]
     scores = [up_score(scan, few, up) for up in levelled]
@@ -120,8 +120,3 @@ def _half_sphere(count: int) -> np.ndarray:
     angle = np.arange(count) * np.pi * (3 - 5**0.5)
     radius = np.sqrt(1 - height**2)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
-
-
-def _thinned(facets: Facets, count: int) -> Facets:
-    step = max(1, -(-len(facets.areas) // count))
-    return Facets(facets.centers[::step], facets.normals[::step], facets.areas[::step] * step)

@@ -8,7 +8,7 @@ that the same room always lands in the same place. Which way is up, `bev.gravity
 import numpy as np
 
 from bev.errors import UserError
-from bev.facets import facets_of, levels_along
+from bev.facets import Facets, facets_of, levels_along
 from bev.facing import face_the_cameras
 from bev.gravity import estimate_up
 from bev.scan import Scan
@@ -17,6 +17,9 @@ from bev.surface import Surface
 __all__ = ["estimate_up", "estimate_wall_yaw", "face_the_cameras", "floor_height_m", "upright"]
 
 _SQUARE_WITHIN = 0.04
+_LINE_M = 0.02
+_AROUND_LINES = 20
+_FULL_LINES_FIRST = 1.25  # between all lines alike and only the longest wall
 
 
 def upright(scan: Scan, surface: Surface) -> tuple[Scan, Surface]:
@@ -72,36 +75,45 @@ def floor_height_m(surface: Surface, scan: Scan) -> float:
 def estimate_wall_yaw(surface: Surface) -> float:
     """How far the walls are turned from x and y where +z is up already.
 
+    Seen along a wall, its pieces fall into one narrow line, however rough each of them is: the angle at which most of
+    the upright surface stands out as lines is that of the walls. A wall that is not square to the others does not pull
+    it, for it stands alone.
+
     Args:
         surface: the room.
 
     Returns:
-        radians in [-pi/4, pi/4): the angle, counter-clockwise, that the largest upright area shares modulo a quarter
-        turn. A wall that is not square to the others does not pull it.
+        radians in [-pi/4, pi/4), counter-clockwise, modulo a quarter turn.
     """
-    facets = facets_of(surface)
-    upright_ones = facets.where(np.abs(facets.normals[:, 2]) < np.sin(np.radians(15.0)))
-    if not len(upright_ones.areas):
+    facets = facets_of(surface, count_max=60_000)
+    sides = facets.where(np.abs(facets.normals[:, 2]) < np.sin(np.radians(20.0)))
+    if not len(sides.areas):
         return 0.0
-    angle = np.arctan2(upright_ones.normals[:, 1], upright_ones.normals[:, 0])
-    return _mode_of_quarter_turns(angle, upright_ones.areas)
+    angle, step_deg, steps = 0.0, 0.5, 90
+    for pieces in (sides.thinned(10_000), sides, sides):
+        angles = angle + np.radians(step_deg) * np.arange(-steps, steps + 1)
+        angle = float(angles[np.argmax([_lines_along(pieces, each) for each in angles])])
+        step_deg, steps = step_deg / 5, 7
+    return float(np.mod(angle + np.pi / 4, np.pi / 2) - np.pi / 4)
 
 
-def _mode_of_quarter_turns(angle: np.ndarray, weights: np.ndarray) -> float:
-    """The densest angle modulo pi/2, from a histogram of half degrees and then means in narrowing windows."""
-    quarter = np.pi / 2
-    bins = 180
-    index = np.floor(np.mod(angle, quarter) / quarter * bins).astype(np.int64) % bins
-    counts = np.bincount(index, weights, minlength=bins)
-    smooth = sum(np.roll(counts, shift) * (4 - abs(shift)) for shift in range(-3, 4))
-    mode = (np.argmax(smooth) + 0.5) * quarter / bins
-    for window_deg in (4.0, 3.0, *(2.0,) * 10):
-        offset = np.mod(angle - mode + quarter / 2, quarter) - quarter / 2
-        near = np.abs(offset) < np.radians(window_deg)
-        if weights[near].sum() <= 0:
-            break
-        mode += np.average(offset[near], weights=weights[near])
-    return float(np.mod(mode + quarter / 2, quarter) - quarter / 2)
+def _lines_along(sides: Facets, yaw: float) -> float:
+    """How much of the surface stands out as lines across the two axes that `yaw` turns x and y to."""
+    total = 0.0
+    for axis in (np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])):
+        facing = np.abs(sides.normals[:, :2] @ axis) > np.cos(np.radians(20.0))
+        if not facing.any():
+            continue
+        place = sides.centers[facing, :2] @ axis / _LINE_M
+        place += _AROUND_LINES - place.min()
+        index = np.floor(place).astype(np.int64)
+        share, weights = place - index, sides.areas[facing]
+        size = int(index.max()) + _AROUND_LINES
+        lines = np.bincount(index, weights * (1 - share), size) + np.bincount(index + 1, weights * share, size)
+        around = np.convolve(lines, np.full(2 * _AROUND_LINES + 1, 1 / (2 * _AROUND_LINES + 1)), "same")
+        standing_out = np.clip(np.convolve(lines, [0.25, 0.5, 0.25], "same") - around, 0, None)
+        total += float((standing_out**_FULL_LINES_FIRST).sum())
+    return total
 
 
 def _quarter_turns(scan: Scan, surface: Surface) -> int:

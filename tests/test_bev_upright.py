@@ -8,7 +8,6 @@ import pytest
 
 from bev.camera import Camera, transform_points
 from bev.errors import UserError
-from bev.facets import facets_of, levels_along
 from bev.scan import Frame, Scan
 from bev.surface import Surface
 from bev.upright import estimate_up, estimate_wall_yaw, face_the_cameras, floor_height_m, upright
