@@ -48,7 +48,7 @@ def render_bev(
         cut_height_m: nothing above this height is drawn; None draws everything that does not look down.
         caster: of the whole surface, where there is one already.
     """
-    above = SurfaceCaster(surface, **_seen_from_above(surface, cut_height_m))
+    above = caster_from_above(surface, cut_height_m)
     camera = top_camera(surface, long_side_px=long_side_px, cut_height_m=cut_height_m)
     view = above.view(camera)
     pixels = np.flatnonzero(view.vertex_ids >= 0)
@@ -88,17 +88,17 @@ def top_camera(surface: Surface, *, long_side_px: int, cut_height_m: float | Non
     return OrthoCamera(float(low[0]), float(high[1]), z, (metres_per_pixel, metres_per_pixel), width, height)
 
 
-def _seen_from_above(surface: Surface, cut_height_m: float | None) -> dict[str, np.ndarray]:
-    """Which faces (or points) a view from above keeps: not those that look down, like ceilings and undersides."""
+def caster_from_above(surface: Surface, cut_height_m: float | None = None) -> SurfaceCaster:
+    """Rays at what a view from above keeps: not what looks down, like ceilings and undersides, nor what is cut off."""
     if surface.is_mesh:
         keep = surface.face_normals()[0][:, 2] > -0.05
         if cut_height_m is not None:
             keep &= (surface.vertices[:, 2] <= cut_height_m)[surface.faces].all(axis=1)
-        return {"keep_faces": keep}
+        return SurfaceCaster(surface, keep_faces=keep)
     keep = surface.normals[:, 2] > -0.3
     if cut_height_m is not None:
         keep &= surface.vertices[:, 2] <= cut_height_m
-    return {"keep_points": keep}
+    return SurfaceCaster(surface, keep_points=keep)
 
 
 def _smooth_normals(surface: Surface, vertex_ids: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from bev.errors import UserError, require
-from gpt4scene.scene.atomic import fresh_file, write_errors
+from gpt4scene.scene.atomic import write_bytes, write_errors
 from gpt4scene.scene.contents import SceneContents, SceneFrame, SceneInstance
 from gpt4scene.scene.document import frame_name
 from gpt4scene.scene.views import marked_image
@@ -37,10 +37,13 @@ def view_scene(scene: SceneContents, *, save: Path | None = None) -> None:
         return
     if not save.parent.is_dir():
         raise UserError(f"{save}: the folder {save.parent} does not exist; make it, or give another place")
-    with write_errors(save), fresh_file(save) as temporary:
-        recording.save(temporary)
-        _log_scene(rr, recording, scene)
-        recording.disconnect()
+    stream = recording.binary_stream()  # rerun's own writing to a file only logs that the disk is full
+    _log_scene(rr, recording, scene)
+    data = stream.read()
+    if not data:
+        raise RuntimeError("rerun gave no data for the recording")
+    with write_errors(save):
+        write_bytes(save, data)
 
 
 def _log_scene(rr: Any, recording: Any, scene: SceneContents) -> None:

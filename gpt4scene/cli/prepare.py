@@ -1,0 +1,91 @@
+"""`gpt4scene prepare`: a capture becomes a scene folder."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+
+def prepare(
+    path: Annotated[Path, tyro.conf.Positional],
+    /,
+    out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    *,
+    format: Literal["7scenes", "scannet", "tum", "replica"] | None = None,
+    frames: int = 8,
+    sampling: Literal["coverage", "uniform"] = "coverage",
+    proposals: Path | None = None,
+    surface: Path | None = None,
+    fuse_depth: bool = False,
+    bev_size: int = 1024,
+    cut_height_m: float | None = None,
+    floor: int | None = None,
+    voxel_size_m: float = 0.02,
+    depth_max_m: float = 4.0,
+    depth_scale: float | None = None,
+    poses: Literal["world_from_camera", "camera_from_world"] | None = None,
+    axes: Literal["opencv", "opengl"] | None = None,
+    intrinsics: str | None = None,
+    align: bool = True,
+    skip_check: bool = False,
+    device: str = "CPU:0",
+    overwrite: bool = False,
+) -> None:
+    """Turn a posed RGB-D capture into a scene folder: marked bird's-eye view and frames, objects with boxes, report.
+
+    A command that was interrupted goes on where it stopped; steps whose inputs did not change are not done again.
+
+    Args:
+        path: the capture's folder: 7-Scenes, ScanNet export, TUM RGB-D or Replica (NICE-SLAM) layout.
+        out: the scene folder; out/NAME of the capture when left out.
+        format: the capture's layout; recognised by looking when left out.
+        frames: how many frames the scene shows.
+        sampling: "coverage" takes the frames that together show the most, "uniform" the paper's even spacing.
+        proposals: ready-made 3D instances of the capture's own mesh (.npy, ScanNet's .segs.json, Mask3D's .txt).
+            Without them objects are found from geometry alone.
+        surface: mesh or point cloud to use, in the world of the stored poses; the capture's own when left out.
+        fuse_depth: fuse the depth although the capture brings a mesh of its own.
+        bev_size: long side of the bird's-eye view, pixels.
+        cut_height_m: nothing above this height, in metres, is in the bird's-eye view.
+        floor: which storey of a scan of several; 1 is the lowest.
+        voxel_size_m: voxel edge of the fusion, metres.
+        depth_max_m: depth beyond this, in metres, is not fused.
+        depth_scale: stored depth units per metre: 1000 for millimetres; the format's own when left out.
+        poses: what the stored pose matrices map; world_from_camera when left out.
+        axes: camera axes of the stored poses; opencv (x right, y down, z forward) when left out.
+        intrinsics: a 3x3 text file or "fx,fy,cx,cy" in pixels, where the capture has none.
+        align: correct the colour cameras by centimetres until their images agree.
+        skip_check: go on although depth and poses do not agree.
+        device: where the fusion runs: CPU:0 or CUDA:0.
+        overwrite: do every step again.
+    """
+    from gpt4scene.scene.prepare import prepare as prepare_scene
+    from gpt4scene.scene.summary import summary
+
+    out = out or Path("out") / path.resolve().name
+    scene = prepare_scene(
+        path,
+        out,
+        format=format,
+        frames=frames,
+        sampling=sampling,
+        proposals=proposals,
+        surface=surface,
+        fuse_depth=fuse_depth,
+        bev_size=bev_size,
+        cut_height_m=cut_height_m,
+        floor=floor,
+        voxel_size_m=voxel_size_m,
+        depth_max_m=depth_max_m,
+        depth_scale=depth_scale,
+        poses=poses,
+        axes=axes,
+        intrinsics=intrinsics,
+        align=align,
+        skip_check=skip_check,
+        device=device,
+        overwrite=overwrite,
+        progress=sys.stderr.isatty(),
+    )
+    sys.stdout.write(summary(scene, out))

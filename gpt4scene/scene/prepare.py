@@ -1,0 +1,203 @@
+"""From a capture to a scene folder, in steps that are kept and not done twice."""
+
+import logging
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bev.errors import UserError
+from bev.readers import Format, read_scan
+from bev.reconstruct import reconstruct
+from bev.render import render_bev
+from bev.scan import Axes, Poses, Scan
+from bev.surface import Surface, SurfaceCaster, load_surface
+from gpt4scene.scene import stored
+from gpt4scene.scene.compose import Sampling, compose
+from gpt4scene.scene.contents import SceneRun, SceneSource
+from gpt4scene.scene.scene import Scene, load_scene
+from gpt4scene.scene.steps import Steps, fingerprint
+from markers.cluster import cluster
+from markers.instance import Instance, fit_box
+from markers.proposals import load_proposals
+
+logger = logging.getLogger(__name__)
+
+
+def prepare(
+    path: Path | str,
+    out: Path | str,
+    *,
+    format: Format | None = None,
+    depth_scale: float | None = None,
+    poses: Poses | None = None,
+    axes: Axes | None = None,
+    intrinsics: str | None = None,
+    surface: Path | None = None,
+    fuse_depth: bool = False,
+    voxel_size_m: float = 0.02,
+    depth_max_m: float = 4.0,
+    floor: int | None = None,
+    align: bool = True,
+    skip_check: bool = False,
+    cut_height_m: float | None = None,
+    bev_size: int = 1024,
+    proposals: Path | None = None,
+    frames: int = 8,
+    sampling: Sampling = "coverage",
+    device: str = "CPU:0",
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Scene:
+    """Make a scene folder of a posed RGB-D capture, or bring one that is there up to date.
+
+    Args:
+        path: the capture's folder.
+        out: the scene folder; new, empty, or one of ours.
+        format, depth_scale, poses, axes, intrinsics, surface: see `bev.read_scan`.
+        fuse_depth, voxel_size_m, depth_max_m, floor, align, skip_check, device: see `bev.reconstruct`.
+        cut_height_m: nothing above this height is in the bird's-eye view; None draws all that does not look down.
+        bev_size: long side of the bird's-eye view in pixels.
+        proposals: ready-made instances of the capture's own mesh, see `markers.load_proposals`; None clusters.
+        frames: how many frames the scene shows.
+        sampling: "coverage" or "uniform", see `compose`.
+        overwrite: do every step again.
+        progress: show bars.
+
+    Returns:
+        The scene, as it is read from the folder.
+
+    Raises:
+        UserError: something about the capture, the options or the folder that the user can mend.
+    """
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    arguments = {name: value for name, value in given.items() if name not in ("out", "overwrite", "progress")}
+    path, out = Path(path), Path(out)
+    _check(frames=frames, bev_size=bev_size, voxel_size_m=voxel_size_m, depth_max_m=depth_max_m)
+    scan = read_scan(
+        path,
+        format=format,
+        depth_scale=depth_scale,
+        poses=poses,
+        axes=axes,
+        intrinsics=intrinsics,
+        surface=surface,
+    )
+    for warning in scan.warnings:
+        logger.warning("%s", warning)
+    inputs = fingerprint(path, *(file for file in (scan.surface_path, proposals) if file is not None))
+    with Steps(out, overwrite=overwrite) as steps:
+        room_key = {"inputs": inputs, "arguments": {name: arguments[name] for name in _ROOM_ARGUMENTS}}
+
+        def make_room(folder: Path) -> None:
+            made = reconstruct(
+                scan,
+                voxel_size_m=voxel_size_m,
+                depth_max_m=depth_max_m,
+                floor=floor,
+                fuse_depth=fuse_depth,
+                align=align,
+                skip_check=skip_check,
+                device=device,
+                progress=progress,
+            )
+            stored.save_room(folder, *made)
+
+        room_scan, room = stored.load_room(steps.run("room", room_key, make_room), scan)
+        caster = SurfaceCaster(room)
+
+        def make_top(folder: Path) -> None:
+            top = render_bev(room, room_scan, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster)
+            stored.save_top(folder, top)
+
+        top_key = {"bev_size": bev_size, "cut_height_m": cut_height_m}
+        top = stored.load_top(steps.run("bev", top_key, make_top, after=["room"]), room, cut_height_m)
+
+        def make_instances(folder: Path) -> None:
+            found = cluster(room) if proposals is None else proposed(scan, room, proposals, fuse_depth=fuse_depth)
+            stored.save_instances(folder, found)
+
+        instances_key = {"inputs": inputs, "proposals": arguments["proposals"]}
+        instances = stored.load_instances(steps.run("instances", instances_key, make_instances, after=["room"]))
+        if len(steps.reused) == 3 and _is_made(out, arguments):
+            return load_scene(out)
+        start = time.perf_counter()
+        scene = compose(
+            top,
+            room_scan,
+            room,
+            instances,
+            frames=frames,
+            sampling=sampling,
+            source=SceneSource(str(path), scan.reader, len(scan.frames), inputs),
+            caster=caster,
+        )
+        seconds = {**steps.seconds, "compose": round(time.perf_counter() - start, 3)}
+        scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds))
+        scene.save(out, overwrite=True, warnings=scan.warnings)
+    return load_scene(out)
+
+
+def proposed(scan: Scan, room: Surface, path: Path, *, fuse_depth: bool = False) -> list[Instance]:
+    """Ready-made instances of the capture's own mesh, carried over to the room made of it.
+
+    Args:
+        scan: names the mesh file, whose vertices the instances index.
+        room: that mesh in the upright world, possibly cropped.
+        path: see `markers.load_proposals`.
+        fuse_depth: the room was fused and the mesh left aside.
+
+    Raises:
+        UserError: the room is not made of the capture's own mesh, or the instances do not fit it.
+    """
+    if scan.surface_path is None or fuse_depth:
+        raise UserError(f"--proposals {path}: index a capture's own mesh; give that mesh with --surface FILE")
+    mesh = load_surface(scan.surface_path)
+    instances = load_proposals(path, mesh)
+    row_of = np.full(len(mesh.vertices), -1, np.int64)
+    row_of[np.arange(len(room.vertices)) if room.rows is None else room.rows] = np.arange(len(room.vertices))
+    carried = []
+    for instance in instances:
+        vertices = row_of[instance.vertices]
+        vertices = np.sort(vertices[vertices >= 0])
+        if len(vertices):  # the others are on another storey
+            box = fit_box(room.vertices[vertices])
+            carried.append(replace(instance, vertices=vertices.astype(np.int32), box=box))
+    if len(carried) < len(instances):
+        logger.info("%s: %d of %d instances are on other storeys", path, len(instances) - len(carried), len(instances))
+    return carried
+
+
+_ROOM_ARGUMENTS = (
+    "format",
+    "depth_scale",
+    "poses",
+    "axes",
+    "intrinsics",
+    "surface",
+    "fuse_depth",
+    "voxel_size_m",
+    "depth_max_m",
+    "floor",
+    "align",
+    "skip_check",
+    "device",
+)
+
+
+def _check(*, frames: int, bev_size: int, voxel_size_m: float, depth_max_m: float) -> None:
+    for option, value, least, most in (
+        ("--frames", frames, 1, 1000),
+        ("--bev-size", bev_size, 64, 8192),
+        ("--voxel-size-m", voxel_size_m, 0.002, 0.5),
+        ("--depth-max-m", depth_max_m, 0.1, 100),
+    ):
+        if not least <= value <= most:
+            raise UserError(f"{option} {value}: must be between {least} and {most}")
+
+
+def _is_made(out: Path, arguments: dict[str, Any]) -> bool:
+    return (out / "scene.json").exists() and dict(load_scene(out).run.arguments) == arguments
