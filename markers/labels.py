@@ -101,7 +101,10 @@ def lay_out_labels(markers: Sequence[Marker], ids_map: np.ndarray, *, digit_heig
             "%d of %d numbers do not fit into %dx%d px at digits of %d px: the least visible are left out",
             *(len(view.markers) - len(boxes), len(view.markers), width, height, digit_height_px),
         )
-    placed = [replace(view.markers[k], label_box=tuple(float(edge) for edge in box)) for k, box in boxes.items()]
+    placed = [
+        replace(view.markers[k], label_box=tuple(float(edge) for edge in box))
+        for k, box in _uncrossed(view, boxes).items()
+    ]
     return sorted(placed, key=lambda marker: marker.id)
 
 
@@ -248,6 +251,21 @@ def _line_costs(view: _View, k: int, candidates: np.ndarray, boxes: dict[int, _B
         + _CROSSED_PLATE * _lines_enter(lines, placed).sum(axis=1)
         + _CROSSED_PLATE * _lines_enter(drawn, candidates.astype(np.float64)).sum(axis=0)
     )
+
+
+def _uncrossed(view: _View, boxes: dict[int, _Box]) -> dict[int, _Box]:
+    """Swap plates of one size whose leader lines cross; each swap shortens the two together, so there is an end."""
+    boxes = dict(boxes)
+    while True:
+        lines = {k: leader_line(view.markers[k].uv, box) for k, box in boxes.items()}
+        drawn = {k: (*line[0], *line[1]) for k, line in lines.items() if line}
+        ends = np.array(list(drawn.values()), np.float64).reshape(-1, 4)
+        width = np.array([view.sizes[k][0] for k in drawn])
+        crossed = np.argwhere(np.triu(_lines_cross(ends, ends)) & (width == width[:, None]))
+        if not len(crossed):
+            return boxes
+        one, other = (list(drawn)[i] for i in crossed[0])
+        boxes[one], boxes[other] = boxes[other], boxes[one]
 
 
 def _lines_cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:

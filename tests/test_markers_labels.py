@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
+from markers import labels
 from markers.draw import label_size_px, leader_line
 from markers.instance import Marker
 from markers.labels import COVER_SHARE, OWN_SHARE, lay_out_labels
@@ -138,6 +139,29 @@ def test_no_label_hides_the_anchor_of_another(seed):
             assert not (plate[0] < u < plate[2] and plate[1] < v < plate[3])
 
 
+def test_a_plate_leaves_its_anchor_rather_than_hide_a_larger_objects_anchor():
+    ids_map = rectangles(300, 200, _11=(20, 20, 150, 180), _12=(150, 10, 290, 190))
+    px = {id: int((ids_map == id).sum()) for id in (11, 12)}
+    held = [Marker(11, (145.5, 100.5), (0, 0, 1, 1), px[11]), Marker(12, (154.5, 100.5), (0, 0, 1, 1), px[12])]
+    markers = of(lay_out_labels(held, ids_map, digit_height_px=DIGITS))
+    assert not on_anchor(markers[11]) and not on_anchor(markers[12])
+    for marker, other in ((markers[11], markers[12]), (markers[12], markers[11])):
+        x0, y0, x1, y1 = marker.label_box
+        assert not (x0 <= other.uv[0] <= x1 and y0 <= other.uv[1] <= y1)
+
+
+def test_plates_among_many_small_things_keep_off_their_anchors():
+    ids_map = np.full((240, 260), -1, np.int32)
+    for i in range(49):
+        x, y = 20 + 36 * (i % 7), 20 + 30 * (i // 7)
+        ids_map[y : y + 4, x : x + 4] = 10 + i
+    markers = place_markers(ids_map, digit_height_px=DIGITS, min_visible_px=1)
+    assert len(markers) == 49
+    for marker in markers:
+        x0, y0, x1, y1 = marker.label_box
+        assert not any(x0 <= other.uv[0] <= x1 and y0 <= other.uv[1] <= y1 for other in markers)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_no_label_covers_a_smaller_object_while_there_is_room(seed):
     ids_map = crowd(seed, 30, 640, 480, 90)
@@ -156,6 +180,23 @@ def test_leader_lines_of_a_row_of_cups_do_not_cross():
     assert len(lines) == 8
     for a, b in combinations(np.array(lines), 2):
         assert not crosses(a, b)
+
+
+def crossings(seed):
+    ids_map = crowd(seed, 70, 320, 240, 20)
+    markers = place_markers(ids_map, digit_height_px=DIGITS, min_visible_px=1)
+    lines = [line for line in (leader_line(marker.uv, marker.label_box) for marker in markers) if line]
+    assert len(lines) > 20
+    return sum(crosses(a, b) for a, b in combinations(np.array(lines), 2))
+
+
+def test_hardly_any_leader_lines_cross_even_in_a_crowd(monkeypatch):
+    few = sum(crossings(seed) for seed in range(6))
+    monkeypatch.setattr(labels, "_CROSSED_LEADER", 0.0)
+    monkeypatch.setattr(labels, "_CROSSED_PLATE", 0.0)
+    monkeypatch.setattr(labels, "_uncrossed", lambda view, boxes: boxes)
+    many = sum(crossings(seed) for seed in range(6))
+    assert few < 0.2 * many, (few, many)
 
 
 def crosses(a, b):
