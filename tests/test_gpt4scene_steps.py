@@ -143,6 +143,19 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / ".cache/fuse").exists()
 
 
+def test_a_missing_permission_is_told_from_an_unreadable_input(tmp_path: Path) -> None:
+    def forbid(path: Path):
+        def make(folder: Path) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        return make
+
+    with pytest.raises(UserError, match="no permission to write"):
+        _run(tmp_path / "room", forbid(tmp_path / "room/.cache/fuse/mesh.ply"))
+    with pytest.raises(PermissionError, match=r"depth\.png"):
+        _run(tmp_path / "room", forbid(tmp_path / "scan/depth.png"))
+
+
 def _capture(folder: Path) -> Path:
     (folder / "color").mkdir(parents=True)
     for i in range(5):

@@ -80,6 +80,20 @@ def test_the_birds_eye_view_stays_square_and_true(scene: Scene, size) -> None:
     assert (views.bev[:, int(np.ceil(beyond[0])) + 1 :] == BACKGROUND).all()
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_the_birds_eye_view_is_true_to_a_fraction_of_a_pixel(scene: Scene, size) -> None:
+    image = np.full((317, 421, 3), 255, np.uint8)
+    image[261:291, 341:391] = 0
+    camera = replace(scene.bev.camera, width=421, height=317)
+    bev = replace(scene.bev, camera=camera, pixels=image, object_pixels=np.full((317, 421), -1), markers=())
+    views = replace(scene, bev=bev, frames=()).views(*size)
+    dark = 255.0 - views.bev[..., 0]
+    rows, columns = np.indices(dark.shape) + 0.5
+    scale = camera.metres_per_pixel / views.bev_camera.metres_per_pixel
+    assert abs((dark * columns).sum() / dark.sum() - 366 * scale) < 0.03
+    assert abs((dark * rows).sum() / dark.sum() - 276 * scale) < 0.03
+
+
 def test_frames_are_not_mirrored_or_shifted(scene: Scene) -> None:
     views = scene.views(560, 420, 28, marks=False)
     for picture, camera in zip(views.frames, views.frame_cameras, strict=True):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,11 +28,11 @@ def claim_folder(path: Path) -> None:
     Raises:
         UserError: it is a file, holds something else, or cannot be written.
     """
-    if path.exists() and not path.is_dir():
-        raise UserError(f"{path}: is a file; give a folder to write the scene to")
-    if path.is_dir() and any(path.iterdir()) and not is_ours(path):
-        raise UserError(f"{path}: holds something that is not a scene; give a new or empty folder")
     with write_errors(path):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file; give a folder to write the scene to")
+        if path.is_dir() and any(path.iterdir()) and not is_ours(path):
+            raise UserError(f"{path}: holds something that is not a scene; give a new or empty folder")
         (path / CACHE_NAME).mkdir(parents=True, exist_ok=True)
         tag = path / CACHE_NAME / _TAG_NAME
         if not tag.exists():
@@ -68,13 +69,21 @@ def fresh_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def write_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission, met while writing below `path`, into a UserError."""
+def write_errors(folder: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission, met while writing below `folder`, into a UserError."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise UserError(f"{path}: the disk is full; free some space, or give another folder") from error
-        if error.errno in _FORBIDDEN:
-            raise UserError(f"{path}: no permission to write; give another folder") from error
+        if error.errno in _FULL and _concerns(error, folder):
+            raise UserError(f"{folder}: the disk is full; free some space, or give another folder") from error
+        if error.errno in _FORBIDDEN and _concerns(error, folder):
+            raise UserError(f"{folder}: no permission to write; give another folder") from error
         raise
+
+
+def _concerns(error: OSError, folder: Path) -> bool:
+    """Not so when it names a file elsewhere, such as an input that could not be read."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return True
+    path, folder = Path(error.filename).absolute(), folder.absolute()
+    return path.is_relative_to(folder) or folder.is_relative_to(path)

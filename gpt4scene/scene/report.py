@@ -30,7 +30,7 @@ def write_report(scene: SceneContents, path: Path, *, warnings: Sequence[str] = 
         UserError: the disk is full, or no permission.
     """
     page = report_html(scene, warnings=warnings).encode()
-    with write_errors(path):
+    with write_errors(path.parent):
         write_bytes(path, page)
 
 

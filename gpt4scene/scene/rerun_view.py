@@ -42,7 +42,7 @@ def view_scene(scene: SceneContents, *, save: Path | None = None) -> None:
     data = stream.read()
     if not data:
         raise RuntimeError("rerun gave no data for the recording")
-    with write_errors(save):
+    with write_errors(save.parent):
         write_bytes(save, data)
 
 
