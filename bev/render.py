@@ -70,8 +70,8 @@ def render_bev(
     colors[unseen] = surface.colors[vertex[unseen]]
     image.reshape(-1, 3)[pixels] = np.clip(np.round(colors), 0, 255)
     color_frames = np.full(shape, -1, np.int32)
-    indices = np.array([frame.index for frame in scan.frames], np.int32)
-    color_frames.ravel()[pixels] = np.where(unseen, -1, indices[frames])
+    indices = np.array([*(frame.index for frame in scan.frames), -1], np.int32)
+    color_frames.ravel()[pixels] = indices[frames]
     return Bev(camera, image, view.vertex_ids, color_frames, cut_height_m, above)
 
 
@@ -123,7 +123,8 @@ def _orthophoto(
     frames = np.take_along_axis(ranked.frames, row[None], axis=0)[0].astype(np.int64)
     colors = sample_colors(points, frames[None], scan, spacing_m=spacing_m)[0]
     gains = frame_gains(points, ranked.frames, scan, spacing_m=spacing_m)
-    colors *= gains[frames]
+    seen = frames >= 0
+    colors[seen] *= gains[frames[seen]]
     return colors, frames
 
 
