@@ -18,8 +18,8 @@ __all__ = ["estimate_up", "estimate_wall_yaw", "face_the_cameras", "floor_height
 
 _SQUARE_WITHIN = 0.04
 _LINE_M = 0.02
-_AROUND_LINES = 20
-_FULL_LINES_FIRST = 1.25  # between all lines alike and only the longest wall
+_AROUND_LINES = 15
+_CHANCE_SHARE = 0.003
 
 
 def upright(scan: Scan, surface: Surface) -> tuple[Scan, Surface]:
@@ -98,22 +98,32 @@ def estimate_wall_yaw(surface: Surface) -> float:
 
 
 def _lines_along(sides: Facets, yaw: float) -> float:
-    """How much of the surface stands out as lines across the two axes that `yaw` turns x and y to."""
-    total = 0.0
-    for axis in (np.array([np.cos(yaw), np.sin(yaw)]), np.array([-np.sin(yaw), np.cos(yaw)])):
-        facing = np.abs(sides.normals[:, :2] @ axis) > np.cos(np.radians(20.0))
-        if not facing.any():
-            continue
-        place = sides.centers[facing, :2] @ axis / _LINE_M
-        place += _AROUND_LINES - place.min()
-        index = np.floor(place).astype(np.int64)
-        share, weights = place - index, sides.areas[facing]
-        size = int(index.max()) + _AROUND_LINES
-        lines = np.bincount(index, weights * (1 - share), size) + np.bincount(index + 1, weights * share, size)
-        around = np.convolve(lines, np.full(2 * _AROUND_LINES + 1, 1 / (2 * _AROUND_LINES + 1)), "same")
-        standing_out = np.clip(np.convolve(lines, [0.25, 0.5, 0.25], "same") - around, 0, None)
-        total += float((standing_out**_FULL_LINES_FIRST).sum())
-    return total
+    """Area in lines across the two axes that `yaw` turns x and y to, the largest line at half its weight.
+
+    Square walls have company in each other and in what stands along them; the largest alone decides little.
+    """
+    lines = [line for angle in (yaw, yaw + np.pi / 2) if len(line := _lines_across(sides, angle))]
+    if not lines:
+        return 0.0
+    largest = max(float(np.convolve(each, np.ones(5), "same").max()) for each in lines)
+    return sum(float(each.sum()) for each in lines) - largest / 2
+
+
+def _lines_across(sides: Facets, angle: float) -> np.ndarray:
+    """(M,) square metres per 2 cm, facing along `angle`, by which a place stands out from its surroundings."""
+    axis = np.array([np.cos(angle), np.sin(angle)])
+    facing = np.abs(sides.normals[:, :2] @ axis) > np.cos(np.radians(20.0))
+    if not facing.any():
+        return np.zeros(0)
+    place = sides.centers[facing, :2] @ axis / _LINE_M
+    place += _AROUND_LINES - place.min()
+    index = np.floor(place).astype(np.int64)
+    share, weights = place - index, sides.areas[facing]
+    size = int(index.max()) + 2 + _AROUND_LINES
+    area = np.bincount(index, weights * (1 - share), size) + np.bincount(index + 1, weights * share, size)
+    around = np.convolve(area, np.full(_AROUND_LINES, 1 / _AROUND_LINES), "same")
+    here = np.convolve(area, [0.25, 0.5, 0.25], "same")
+    return np.clip(here - around - _CHANCE_SHARE * sides.areas.sum(), 0, None)
 
 
 def _quarter_turns(scan: Scan, surface: Surface) -> int:
