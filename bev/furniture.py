@@ -39,11 +39,14 @@ def pick(rng: np.random.Generator, m: Materials, *names: str) -> int:
 
 
 def standing(label: str, parts: list[Solid], tops: tuple[tuple[float, float, float, float, float], ...] = ()) -> Thing:
-    """A thing of some solids, set on z = 0."""
+    """A thing of some solids, set on z = 0 and about the middle of its footprint."""
     solid = joined(parts)
-    solid = solid.moved(0.0, (0, 0, -solid.vertices[:, 2].min()))
     low, high = solid.vertices.min(axis=0), solid.vertices.max(axis=0)
-    return Thing(label, solid, ((float(low[0]), float(low[1]), float(high[0]), float(high[1])),), tops)
+    shift = np.array([-(low[0] + high[0]) / 2, -(low[1] + high[1]) / 2, -low[2]])
+    half_x, half_y = (float(half) for half in (high - low)[:2] / 2)
+    x, y, z = (float(value) for value in shift)
+    moved_tops = tuple((x0 + x, y0 + y, x1 + x, y1 + y, top + z) for x0, y0, x1, y1, top in tops)
+    return Thing(label, solid.moved(0.0, shift), ((-half_x, -half_y, half_x, half_y),), moved_tops)
 
 
 def _legs(width: float, depth: float, height: float, thick: float, material: int, *, round_: bool) -> list[Solid]:

@@ -83,7 +83,7 @@ def basket(rng: np.random.Generator, m: Materials) -> Thing:
 
 def cup(rng: np.random.Generator, m: Materials) -> Thing:
     """A hollow cup with a handle."""
-    radius, high = rng.uniform(0.035, 0.045), rng.uniform(0.08, 0.11)
+    radius, high = rng.uniform(0.038, 0.047), rng.uniform(0.09, 0.12)
     glaze = pick(rng, m, "ceramic_0", "ceramic_1", "ceramic_2")
     wall = radius - 0.004
     profile = [(0, 0), (radius * 0.85, 0), (radius, 0.02), (radius, high), (wall, high), (wall, 0.01), (0, 0.01)]

@@ -255,7 +255,7 @@ def poster(rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
 def rug(rng: np.random.Generator, noise: np.ndarray) -> np.ndarray:
     """Nested borders around a field of diamonds."""
     size = noise.shape[0]
-    colors = [np.array(_color(rng, 40, 220)) for _ in range(4)]
+    colors = [0.6 * np.array(_color(rng, 30, 230)) + rng.uniform(20, 90) for _ in range(4)]
     x, y = _ramp(size)
     edge = np.minimum(np.minimum(x, 1 - x), np.minimum(y, 1 - y))
     diamonds = np.abs((x * 8) % 1 - 0.5) + np.abs((y * 8) % 1 - 0.5)

@@ -45,7 +45,7 @@ def sensed_depth(depth: np.ndarray, cosine: np.ndarray, returns: np.ndarray, *, 
     chance = np.where(edge, chance * 0.55, chance)
     # holes come in blobs: coarse noise decides together with single pixels
     coarse = rng.random((height // 12 + 2, width // 12 + 2), dtype=np.float32)
-    blobs = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    blobs = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     luck = 0.65 * blobs + 0.35 * rng.random((height, width), dtype=np.float32)
     seen = (z > NEAR_M) & (noisy < FAR_M) & ((luck < chance) | (chance > 0.985))
     seen &= rng.random((height, width), dtype=np.float32) > 0.004

@@ -3,11 +3,14 @@
 import cv2
 import numpy as np
 
+from bev.errors import require
 from bev.synthetic import Room
 
 CELL_M = 0.05
 TALL_M = 1.2
-TRIES = 24
+TRIES = 64
+NEAR_ENOUGH = 0.0016
+"""area over squared distance: about 500 of 640x480 pixels."""
 
 
 def camera_walk(
@@ -37,7 +40,7 @@ def camera_walk(
     loop, walks = _loop(room), []
     for _ in range(TRIES):
         walks.append(_walk(room, rng, loop, frames=frames, pitch_deg=pitch_deg, roll_deg=roll_deg))
-    return max(walks, key=lambda poses: _seen(room, poses))
+    return walks[int(np.argmax(_objects_shown(room, np.array(walks))))]
 
 
 def _walk(
@@ -56,8 +59,8 @@ def _walk(
     height = 1.55 + 0.15 * np.sin(2 * np.pi * (1.3 * time + rng.random()))
     inwards = room.corners.mean(axis=0) - position
     yaw = np.unwrap(np.arctan2(inwards[:, 1], inwards[:, 0]))
-    yaw += np.radians(rng.uniform(50, 80)) * np.sin(2 * np.pi * (2.2 * time + rng.random()))
-    pitch = np.radians(_swing(time, 2.9, rng, pitch_deg))
+    yaw += np.radians(rng.uniform(50, 80)) * np.sin(2 * np.pi * (rng.uniform(1.7, 2.5) * time + rng.random()))
+    pitch = np.radians(_swing(time, rng.uniform(2.1, 3.3), rng, pitch_deg))
     roll = np.radians(_swing(time, 2.2, rng, roll_deg))
     poses = np.tile(np.eye(4), (frames, 1, 1))
     poses[:, :3, 3] = np.column_stack([position, height])
@@ -66,16 +69,25 @@ def _walk(
     return poses
 
 
-def _seen(room: Room, poses: np.ndarray) -> float:
-    """How many objects some pose looks at from near enough; people go and look at what they scan."""
-    centers = np.array([thing.center for thing in room.objects])
-    spans = np.array([np.cbrt(np.prod(thing.size)) for thing in room.objects])
-    in_camera = np.einsum("fji,foj->foi", poses[:, :3, :3], centers - poses[:, None, :3, 3])
-    z = np.maximum(in_camera[..., 2], 1e-3)
-    reach = np.abs(in_camera[..., :2] / z[..., None])
-    framed = (in_camera[..., 2] > 0.3) & (reach[..., 0] < 0.45) & (reach[..., 1] < 0.33)
-    share = np.where(framed, spans / z, 0).max(axis=0) / 0.04  # 0.04: about 23 of 640 pixels
-    return float(np.minimum(share, 1).sum())
+def _objects_shown(room: Room, walks: np.ndarray) -> np.ndarray:
+    """How many objects each of the walks (n, frames, 4, 4) looks at from near enough, unhidden: (n,) float64."""
+    o3d = require("open3d")
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(room.surface.vertices), o3d.core.Tensor(room.surface.faces.astype(np.uint32)))
+    tops = np.array([np.add(thing.center, (0, 0, thing.size[2] / 2 + 0.01)) for thing in room.objects])
+    sizes = np.array([thing.size for thing in room.objects])
+    poses = walks.reshape(-1, 4, 4)
+    ways = tops - poses[:, None, :3, 3]
+    x, y, z = np.moveaxis(np.einsum("fji,foj->foi", poses[:, :3, :3], ways), 2, 0)
+    framed = (z > 0.3) & (np.abs(x) < 0.45 * z) & (np.abs(y) < 0.33 * z)
+    pose, thing = np.nonzero(framed)
+    rays = np.concatenate([poses[pose, :3, 3], ways[pose, thing]], axis=1, dtype=np.float32)
+    framed[pose, thing] = ~scene.test_occlusions(o3d.core.Tensor(rays), tnear=0.0, tfar=1.0).numpy()
+    level, steep = np.linalg.norm(ways[..., :2], axis=2), np.abs(ways[..., 2])
+    area = sizes[:, 0] * sizes[:, 1] * steep + sizes[:, :2].mean(axis=1) * sizes[:, 2] * level
+    share = np.where(framed, area / np.maximum(z, 0.3) ** 3, 0) / NEAR_ENOUGH
+    best = share.reshape(len(walks), -1, len(sizes)).max(axis=1)
+    return (np.minimum(best, 1) + (best > 0.6)).sum(axis=1)  # what is nearly enough counts most of it
 
 
 def _swing(time: np.ndarray, turns: float, rng: np.random.Generator, limits: tuple[float, float]) -> np.ndarray:
@@ -108,7 +120,7 @@ def _loop(room: Room) -> np.ndarray:
     points = middle + ways[:, None] * radii[:, None]
     cells = np.clip((points / CELL_M).astype(int), 0, np.array(clear.shape) - 1)
     free, far = clear[cells[..., 0], cells[..., 1]], tall[cells[..., 0], cells[..., 1]]
-    cost = np.exp(-4 * free) + 0.2 * np.abs(radii - 0.36 * np.ptp(room.corners, axis=0).min()) + 1e3 * (far < 0.3)
+    cost = np.exp(-4 * free) + 0.2 * np.abs(radii - 0.42 * np.ptp(room.corners, axis=0).min()) + 1e3 * (far < 0.3)
     path = _cheapest_ring(cost)
     smooth = np.convolve(np.pad(radii[path], 6, mode="wrap"), np.hanning(9) / np.hanning(9).sum(), mode="same")[6:-6]
     return np.column_stack([angles, middle + ways * smooth[:, None]])
