@@ -9,7 +9,7 @@ import numpy as np
 
 from bev.surface import Surface
 from markers.instance import Instance, fit_box
-from markers.parts import first_parts, with_backs_and_frames, with_bodies
+from markers.parts import first_parts, with_backs_and_frames, with_bodies, with_carriers
 from markers.structure import Graph, structure_mask, surface_graph
 from markers.supports import find_supports, members
 
@@ -48,6 +48,7 @@ def object_labels(graph: Graph) -> np.ndarray:
     parts = first_parts(graph, free, supports, owner)
     parts = with_bodies(parts)
     parts = with_backs_and_frames(parts, free)
+    parts = with_carriers(parts)
     return parts.labels
 
 

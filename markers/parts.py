@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from markers.structure import Graph
-from markers.supports import LEVEL_BAND_M, SLAB_M, Support, members
+from markers.structure import FLOOR_BAND_M, Graph
+from markers.supports import CELL_M, LEVEL_BAND_M, SLAB_M, Support, members
 
 _UNDER_SHARE_MIN = 0.7
 _COLUMN_SHARE_MIN = 0.15
@@ -22,6 +22,10 @@ _BACK_SHARE_MIN = 0.12
 _FRAME_SHARE_MIN = 0.3
 _ENCLOSED_SHARE_MIN = 0.5
 _NEAR_M = 0.06
+_LEG_GAP_M = 0.1
+_HOLD_M = 0.05
+_REST_M = 0.03
+_CARRIED_AREA_MAX_M2 = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,15 +63,28 @@ def first_parts(graph: Graph, free: np.ndarray, supports: list[Support], owner: 
 
 
 def with_bodies(parts: Parts) -> Parts:
-    """Join tops that something lying across has parted, and to tops what hangs under them and touches them."""
-    graph, pairs = parts.graph, _parted_tops(parts)
+    """Join tops that something lying across has parted, and to tops what hangs under them and touches them.
+
+    A leg whose upper end was not seen may end a little below its top.
+    """
+    pairs = _parted_tops(parts)
     every = members(parts.labels)
-    for s, piece in _touching(graph, parts.owner, np.where(parts.owner < 0, parts.labels, -1)):
-        points, areas = graph.points[every[piece]], graph.areas[every[piece]]
-        under = (points[:, 2] < parts.supports[s].level_m) & parts.supports[s].covers(points)
-        if areas[under].sum() > _UNDER_SHARE_MIN * areas.sum():
-            pairs.append((s, piece))
+    touching = _touching(parts.graph, parts.owner, np.where(parts.owner < 0, parts.labels, -1))
+    pairs += [(s, piece) for s, piece in touching if _hangs(parts, s, every[piece])]
+    loose = sorted(set(range(len(parts.supports), len(every))) - {piece for _, piece in touching})
+    for piece in loose:
+        top = np.quantile(parts.graph.points[every[piece], 2], 0.98)
+        for s in range(len(parts.supports)):
+            gap = parts.supports[s].level_m - SLAB_M - top
+            if -LEVEL_BAND_M < gap < _LEG_GAP_M and _hangs(parts, s, every[piece]):
+                pairs.append((s, piece))
     return parts.joined(pairs)
+
+
+def _hangs(parts: Parts, s: int, member: np.ndarray) -> bool:
+    points, areas = parts.graph.points[member], parts.graph.areas[member]
+    under = (points[:, 2] < parts.supports[s].level_m) & parts.supports[s].covers(points)
+    return bool(areas[under].sum() > _UNDER_SHARE_MIN * areas.sum())
 
 
 def with_backs_and_frames(parts: Parts, free: np.ndarray) -> Parts:
@@ -126,7 +143,71 @@ def _holds(graph: Graph, support: Support, member: np.ndarray, share: float, pas
     spread = np.linalg.norm(np.ptp(points[:, :2], axis=0))
     seat = np.linalg.norm(np.ptp(support.outline_xy, axis=0))
     inside = np.mean(support.depth_inside_m(points) > _NEAR_M)
-    return bool(inside < 0.3 and spread < 1.3 * seat + 0.3)
+    return bool(inside < 0.3 and spread < 1.9 * seat + 0.3)
+
+
+def with_carriers(parts: Parts) -> Parts:
+    """Join what rests on nothing to what is next to it: it must be held by something."""
+    from scipy.spatial import KDTree
+
+    graph = parts.graph
+    free = np.flatnonzero(parts.labels >= 0)
+    tree = KDTree(graph.points[free])
+    pairs = tree.query_pairs(_HOLD_M, output_type="ndarray")
+    a, b = free[pairs].T
+    for _ in range(4):
+        every = members(parts.labels)
+        la, lb = parts.labels[a], parts.labels[b]
+        apart = la != lb
+        if not apart.any():
+            break
+        both = np.concatenate(
+            [np.stack([la[apart], a[apart], lb[apart]], 1), np.stack([lb[apart], b[apart], la[apart]], 1)]
+        )
+        both = np.unique(both, axis=0)
+        rows, count = np.unique(both[:, [0, 2]], axis=0, return_counts=True)
+        ties = []
+        for part in np.unique(rows[:, 0]):
+            if graph.areas[every[part]].sum() > _CARRIED_AREA_MAX_M2 or _rests(parts, int(part), every[part]):
+                continue
+            mine = rows[:, 0] == part
+            others, weight = rows[mine, 1], count[mine]
+            for other in others[np.lexsort((others, -weight))]:
+                touching = np.unique(both[(both[:, 0] == part) & (both[:, 2] == other), 1])
+                if not _beside_table(parts, every[part], graph.points[touching]):
+                    ties.append((int(part), int(other)))
+                    break
+        if not ties:
+            break
+        parts = parts.joined(ties)
+    return parts
+
+
+def _beside_table(parts: Parts, member: np.ndarray, touching: np.ndarray) -> bool:
+    """Whether the contact is a chair's back at the rim of a table: seen above it, its legs hidden."""
+    points = parts.graph.points[member]
+    top, part = np.quantile(points[:, 2], 0.98), parts.labels[member[0]]
+    for s, support in enumerate(parts.supports):
+        rises = parts.roots[s] != part and _SEAT_LEVEL_M[1] < support.level_m < top - 2 * LEVEL_BAND_M
+        if not rises or np.mean(support.depth_inside_m(points) > CELL_M) > 0.5:
+            continue
+        at_rim = np.abs(support.depth_inside_m(touching)) < 2 * _NEAR_M
+        if (at_rim & (np.abs(touching[:, 2] - support.level_m) < 2 * SLAB_M)).mean() > 0.5:
+            return True
+    return False
+
+
+def _rests(parts: Parts, part: int, member: np.ndarray) -> bool:
+    points = parts.graph.points[member]
+    low = np.quantile(points[:, 2], 0.01)
+    if low < _REST_M + FLOOR_BAND_M:
+        return True
+    foot = points[points[:, 2] < low + _REST_M]
+    for s, support in enumerate(parts.supports):
+        at_level = parts.roots[s] != part and abs(low - support.level_m - LEVEL_BAND_M) < _REST_M
+        if at_level and np.mean(support.depth_inside_m(foot) > -CELL_M) > 0.5:
+            return True
+    return False
 
 
 def _parted_tops(parts: Parts) -> list[tuple[int, int]]:
@@ -150,31 +231,58 @@ def _touching(graph: Graph, owner: np.ndarray, pieces: np.ndarray) -> list[tuple
 
 def _split_by_column(graph: Graph, supports: list[Support], owner: np.ndarray, pieces: np.ndarray) -> np.ndarray:
     """Cut pieces that hang under a plane and go on under the next, or beside it and above it."""
+    touching = _touching(graph, owner, pieces)
     touched: dict[int, list[int]] = {}
-    for s, piece in _touching(graph, owner, pieces):
+    for s, piece in touching:
         touched.setdefault(piece, []).append(s)
     none = len(supports)
-    parts = np.where(pieces >= 0, pieces * (none + 1), -1)
+    column = np.where(pieces >= 0, none, -1)
     every = members(pieces)
-    for piece, below in sorted(touched.items()):
-        member = every[piece]
-        points, areas = graph.points[member], graph.areas[member]
-        column = np.full(len(member), none)
-        for s in sorted(below, key=lambda s: -supports[s].level_m):
-            column[supports[s].covers(points) & (points[:, 2] < supports[s].level_m)] = s
-        share = np.bincount(column, areas, minlength=none + 1) / areas.sum()
-        if (share > _COLUMN_SHARE_MIN).sum() < 2:
-            continue
-        beside = column == none
-        top = max(supports[s].level_m for s in np.flatnonzero(share[:none] > 0))
-        if beside.any() and not beside.all() and np.quantile(points[beside, 2], 0.98) < top + _RISE_MIN_M:
-            # no higher than the plane: the plane's own front, where its top was not seen
-            column[beside] = _nearest(points[~beside], column[~beside], points[beside])
-        parts[member] = piece * (none + 1) + column
-    return graph.components(parts)
+    for piece, above in sorted(touched.items()):
+        points, areas = graph.points[every[piece]], graph.areas[every[piece]]
+        under = np.full(len(points), none)
+        for s in sorted(above, key=lambda s: -supports[s].level_m):
+            under[supports[s].covers(points) & (points[:, 2] < supports[s].level_m)] = s
+        share = np.bincount(under, areas, minlength=none + 1) / areas.sum()
+        if (share > _COLUMN_SHARE_MIN).sum() > 1:
+            column[every[piece]] = under
+    parts = graph.components(np.where(pieces >= 0, pieces * (none + 1) + column, -1))
+    return _mended(graph, supports, owner, pieces, column, parts)
 
 
-def _nearest(points: np.ndarray, labels: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    from scipy.spatial import KDTree
+def _mended(
+    graph: Graph, supports: list[Support], owner: np.ndarray, pieces: np.ndarray, column: np.ndarray, parts: np.ndarray
+) -> np.ndarray:
+    """Undo cuts that part a plane's own front, where its top was not seen, or a chair from its half under a table."""
+    a, b = graph.edges.T
+    cut = (pieces[a] == pieces[b]) & (pieces[a] >= 0) & (parts[a] != parts[b])
+    both = np.concatenate([np.stack([parts[a[cut]], parts[b[cut]]], 1), np.stack([parts[b[cut]], parts[a[cut]]], 1)])
+    if not len(both):
+        return parts
+    rows, contact = np.unique(both, axis=0, return_counts=True)
+    every = members(parts)
+    carried = {(s, p) for s, p in _touching(graph, owner, parts)}
+    new = np.arange(len(every))
+    for part in np.unique(rows[:, 0]):
+        own = int(column[every[part][0]])
+        others = rows[rows[:, 0] == part, 1]
+        count = contact[rows[:, 0] == part]
+        neighbour = int(others[np.lexsort((others, -count))[0]])
+        if own == len(supports):
+            levels = [supports[c].level_m for c in column[[every[o][0] for o in others]] if c < len(supports)]
+            top = np.quantile(graph.points[every[part], 2], 0.98)
+            if levels and top < max(levels) + 2 * LEVEL_BAND_M:
+                new[part] = neighbour
+        elif (own, int(part)) not in carried:
+            new[part] = neighbour
+    return np.where(parts >= 0, _followed(new)[parts], -1)
 
-    return labels[KDTree(points).query(queries)[1]]
+
+def _followed(parent: np.ndarray) -> np.ndarray:
+    """The group of every node when each node is tied to its parent."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    count = len(parent)
+    ties = coo_matrix((np.ones(count), (np.arange(count), parent)), shape=(count, count))
+    return connected_components(ties, directed=False)[1]

@@ -10,9 +10,10 @@ FLOOR_BAND_M = 0.05
 """Sensor noise and drift at 3 m are about 2 cm; what lies flatter than this cannot be told from the floor."""
 WALL_BAND_M = 0.04
 """Half the thickness of a wall's plane, for the same reason; pictures and sockets go with their wall."""
+_SMOOTHING_ROUNDS = 1
 _ROOM_HEIGHT_MIN_M = 1.9
 _WALL_AREA_MIN_M2 = 0.5
-_WALL_SHAPES_M = ((0.8, 1.2, 0.4), (1.3, 0.6, 0.5))
+_WALL_SHAPES_M = ((0.8, 1.2, 0.3), (1.3, 0.6, 0.5))
 """Least length, top and height of the seen part: tall, or long; a camera that looks down sees a wall's foot only."""
 _BEHIND_SHARE_MAX = 0.15
 """Of a wall's area, how much may lie behind it: doors and windows let the sensor look through. Furniture has its top
@@ -61,7 +62,21 @@ def surface_graph(surface: Surface) -> Graph:
         pairs, areas = _cloud_neighbours(points)
     pairs.sort(axis=1)
     keys = np.unique(pairs[:, 0] * len(points) + pairs[:, 1])
-    return Graph(points, normals, areas, np.stack(np.divmod(keys, max(len(points), 1)), axis=1))
+    edges = np.stack(np.divmod(keys, max(len(points), 1)), axis=1)
+    return Graph(points, _smoothed(normals, edges), areas, edges)
+
+
+def _smoothed(normals: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Normals averaged over neighbours: a sensor's noise tilts those of far walls by 20 degrees."""
+    from scipy.sparse import coo_matrix
+
+    count = len(normals)
+    ones = np.ones(len(edges))
+    matrix = coo_matrix((ones, tuple(edges.T)), shape=(count, count)).tocsr()
+    for _ in range(_SMOOTHING_ROUNDS):
+        normals = normals + matrix @ normals + matrix.T @ normals
+        normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return normals
 
 
 def _cloud_neighbours(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,23 +121,23 @@ def _walls(graph: Graph, known: np.ndarray) -> list[tuple[np.ndarray, float, tup
     """Planes as (normal into the room (2,), offset, (from, to) along the plane), by a Hough vote over directions."""
     upright = np.flatnonzero((np.abs(graph.normals[:, 2]) < 0.35) & ~known)
     walls = []
-    for _ in range(40):
-        if graph.areas[upright].sum() < _WALL_AREA_MIN_M2:
+    while graph.areas[upright].sum() > _WALL_AREA_MIN_M2:
+        normal, offset, votes = _strongest_plane(graph, upright)
+        if votes < _WALL_AREA_MIN_M2 / 2:
             break
-        normal, offset = _strongest_plane(graph, upright)
-        xy = graph.points[upright, :2]
         facing = graph.normals[upright, :2] @ normal > 0.85
-        inlier = facing & (np.abs(xy @ normal - offset) < WALL_BAND_M)
-        if graph.areas[upright[inlier]].sum() < _WALL_AREA_MIN_M2:
+        inlier = facing & (np.abs(graph.points[upright, :2] @ normal - offset) < WALL_BAND_M)
+        if graph.areas[upright[inlier]].sum() > _WALL_AREA_MIN_M2:
+            along = _wall_span(graph, upright[inlier], normal, offset)
+            if along is not None:
+                walls.append((normal, offset, along))
+        if not inlier.any():
             break
-        along = _wall_span(graph, upright[inlier], normal, offset, known)
-        if along is not None:
-            walls.append((normal, offset, along))
         upright = upright[~inlier]
     return walls
 
 
-def _strongest_plane(graph: Graph, upright: np.ndarray) -> tuple[np.ndarray, float]:
+def _strongest_plane(graph: Graph, upright: np.ndarray) -> tuple[np.ndarray, float, float]:
     """The vertical plane with the most area: every 2 degrees, in steps of 4 cm, then a least-squares fit."""
     xy, normals, areas = graph.points[upright, :2], graph.normals[upright, :2], graph.areas[upright]
     azimuth = np.arctan2(normals[:, 1], normals[:, 0])
@@ -146,12 +161,10 @@ def _strongest_plane(graph: Graph, upright: np.ndarray) -> tuple[np.ndarray, flo
         _, axes = np.linalg.eigh((centred * weight[:, None]).T @ centred)
         normal = axes[:, 0] if axes[:, 0] @ normal > 0 else -axes[:, 0]
         offset = float(middle @ normal)
-    return normal, offset
+    return normal, offset, float(best)
 
 
-def _wall_span(
-    graph: Graph, inliers: np.ndarray, normal: np.ndarray, offset: float, known: np.ndarray
-) -> tuple[float, float] | None:
+def _wall_span(graph: Graph, inliers: np.ndarray, normal: np.ndarray, offset: float) -> tuple[float, float] | None:
     """From where to where along itself the plane is a wall; None when it is furniture."""
     side = np.array([-normal[1], normal[0]])
     lateral = graph.points[inliers, :2] @ side

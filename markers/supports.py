@@ -1,6 +1,6 @@
 """Support planes: level pieces of surface that carry things, such as table tops, seats, shelves and lids."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,21 +35,27 @@ class Support:
     """(nx, ny) float64, metres: how far inside the plane's outline a cell lies, negative outside."""
     outline_xy: np.ndarray
     """(k, 2) float64, metres: the cells along the outline."""
+    flank: np.ndarray
+    """(nx, ny) bool: cells at the rim where something beside the plane rises above it, a chair's back at a table."""
     fill: float
     """Share of the area within the outline whose top was seen; the rest is covered by what stands on it."""
 
     def depth_inside_m(self, points: np.ndarray) -> np.ndarray:
         """How far inside the outline points lie seen from above, (N,) metres, negative outside; points (N, 3)."""
-        cell = np.floor((points[:, :2] - self.origin_xy) / CELL_M).astype(np.int64)
-        shape = self.inside_m.shape
-        on_grid = ((cell >= 0) & (cell < shape)).all(axis=1)
-        depth = np.full(len(points), -np.inf)
-        depth[on_grid] = self.inside_m[cell[on_grid, 0], cell[on_grid, 1]]
-        return depth
+        return self._look_up(self.inside_m, points, -np.inf)
 
     def covers(self, points: np.ndarray) -> np.ndarray:
-        """Which points lie above, in or under the plane, rim included, (N,) bool; points (N, 3) metres."""
-        return self.depth_inside_m(points) > -_MARGIN_CELLS * CELL_M - 1e-9
+        """Which points lie above, in or under the plane, its rim included, (N,) bool; points (N, 3) metres."""
+        near = self.depth_inside_m(points) > -_MARGIN_CELLS * CELL_M - 1e-9
+        near[near] = ~self._look_up(self.flank, points[near], False)
+        return near
+
+    def _look_up(self, grid: np.ndarray, points: np.ndarray, elsewhere: float | bool) -> np.ndarray:
+        cell = np.floor((points[:, :2] - self.origin_xy) / CELL_M).astype(np.int64)
+        on_grid = ((cell >= 0) & (cell < grid.shape)).all(axis=1)
+        values = np.full(len(points), elsewhere)
+        values[on_grid] = grid[cell[on_grid, 0], cell[on_grid, 1]]
+        return values
 
 
 def find_supports(graph: Graph, free: np.ndarray) -> tuple[list[Support], np.ndarray]:
@@ -74,6 +80,7 @@ def find_supports(graph: Graph, free: np.ndarray) -> tuple[list[Support], np.nda
         if support.inside_m.max() >= _HALF_WIDTH_MIN_M:
             owner[top] = len(supports)
             supports.append(support)
+    supports = [_with_flank(graph, support, free & (owner < 0)) for support in supports]
     for i, support in enumerate(supports):
         z = graph.points[:, 2] - support.level_m
         slab = free & (owner < 0) & (z > -SLAB_M) & (z < LEVEL_BAND_M)
@@ -119,7 +126,22 @@ def _support(top: np.ndarray, level: float, area: float) -> Support:
     inside = inside - np.asarray(ndimage.distance_transform_edt(~covered))
     outline = np.argwhere((inside > 0) & (inside <= 1))
     fill = float(seen[covered].mean())
-    return Support(level, area, origin, inside * CELL_M, (outline + 0.5) * CELL_M + origin, fill)
+    edge_xy = (outline + 0.5) * CELL_M + origin
+    return Support(level, area, origin, inside * CELL_M, edge_xy, np.zeros_like(seen), fill)
+
+
+def _with_flank(graph: Graph, support: Support, free: np.ndarray) -> Support:
+    from scipy import ndimage
+
+    z = graph.points[:, 2] - support.level_m
+    above = graph.points[free & (z > LEVEL_BAND_M) & (z < 2 * SLAB_M)]
+    depth = support.depth_inside_m(above)
+    above = above[(depth > -4 * CELL_M) & (depth < CELL_M + 1e-9)]
+    cell = np.floor((above[:, :2] - support.origin_xy) / CELL_M).astype(np.int64)
+    flank = np.zeros(support.inside_m.shape, bool)
+    flank[cell[:, 0], cell[:, 1]] = True
+    flank = np.asarray(ndimage.binary_dilation(flank)) & (support.inside_m < CELL_M + 1e-9)
+    return replace(support, flank=flank)
 
 
 def members(labels: np.ndarray) -> list[np.ndarray]:
