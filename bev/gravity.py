@@ -30,13 +30,13 @@ def estimate_up(scan: Scan, surface: Surface) -> np.ndarray:
     facets = facets_of(surface)
     if scan.up_hint is not None:
         hint = scan.up_hint / np.linalg.norm(scan.up_hint)
-        refined = level_up(facets, hint)
+        refined = flat_up(facets, level_up(facets, hint))
         return refined if refined @ hint > np.cos(np.radians(_HINT_TRUSTED_DEG)) else hint
     few = facets.thinned(_SCORED_FACETS)
     candidates = [*turning_axis(scan), *_facing_modes(few)]
     levelled = [level_up(few, candidate) for candidate in candidates]
     scores = [up_score(scan, few, up) for up in levelled]
-    return level_up(facets, levelled[int(np.argmax(scores))])
+    return flat_up(facets, level_up(facets, levelled[int(np.argmax(scores))]))
 
 
 def turning_axis(scan: Scan) -> tuple[np.ndarray, np.ndarray]:
@@ -60,6 +60,28 @@ def level_up(facets: Facets, up: np.ndarray) -> np.ndarray:
             return up  # no horizontals to speak of: better the start than noise
         total = weights @ facets.normals[near]
         up = total / np.linalg.norm(total)
+    return up
+
+
+def flat_up(facets: Facets, up: np.ndarray) -> np.ndarray:
+    """`up`, (3,), moved to where floor and table tops, each about its own height, are flattest together.
+
+    A plane metres wide tells its direction better than the normals of its rough pieces do. Where level surface is too
+    narrow for that, or would turn `up` by over 3 degrees, it stays.
+    """
+    for _ in range(4):
+        level = facets.where(facets.normals @ up > np.cos(np.radians(20.0)))
+        spread = np.zeros((3, 3))
+        for height in levels_along(facets, up)[0]:
+            near = np.abs(level.centers @ up - height) < 0.04
+            if level.areas[near].sum() > 0:
+                offset = level.centers[near] - np.average(level.centers[near], axis=0, weights=level.areas[near])
+                spread += (offset * level.areas[near, None]).T @ offset
+        (thin, narrow, _), axes = np.linalg.eigh(spread)
+        flattest = axes[:, 0] * np.sign(axes[:, 0] @ up)
+        if narrow <= 20 * thin or flattest @ up < np.cos(np.radians(3.0)):
+            return up
+        up = flattest
     return up
 
 
