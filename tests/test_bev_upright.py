@@ -7,13 +7,19 @@ import numpy as np
 import pytest
 
 from bev.camera import Camera, transform_points
+from bev.connected import check_connected
 from bev.errors import UserError
+from bev.facets import facets_of, levels_along
+from bev.filming import film
+from bev.fusion import fuse
+from bev.readers import read_scan
 from bev.scan import Frame, Scan
+from bev.storeys import pick_storey
 from bev.surface import Surface
+from bev.synthetic import synthetic_room
 from bev.upright import estimate_up, estimate_wall_yaw, face_the_cameras, floor_height_m, upright
 
 K = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])
-REDKITCHEN = Path(__file__).parents[2] / "shared" / "data" / "redkitchen"
 
 
 # --- a room without a renderer: rectangles, seen from their free side only ---
@@ -333,4 +339,68 @@ def test_a_bare_point_cloud_is_put_upright(turned_deg):
     assert np.quantile(moved.vertices[:, 2], 0.01) == pytest.approx(0, abs=0.005)
 
 
-# --- the real kitchen ---
+# --- rooms filmed with noise, and the real kitchen ---
+
+HELD = ({}, {"portrait": True}, {"upside_down": True}, {"portrait": True, "upside_down": True})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_filmed_room_is_put_upright(seed):
+    """Pitched down 20 to 50 degrees, rolled up to 20 either way; every third with a table larger than the floor."""
+    room = synthetic_room(seed, big_table=seed % 3 == 0)
+    film_of_room = film(room, frames=30, width=320, height=240, roll_deg=(-20, 20), **HELD[seed % 4])
+    surface = fuse(film_of_room.scan, voxel_size_m=0.05, weight_min=1)
+    scan, surface = upright(film_of_room.scan, surface)
+    world_from_room = scan.world_from_source @ film_of_room.world_from_room
+    assert angle_deg(world_from_room[:3, 2], np.array([0, 0, 1])) < 0.5
+    assert wall_error_deg(world_from_room) < 1
+    middle = transform_points(world_from_room, np.array([[*room.corners.mean(axis=0), 0]]))
+    assert middle[0, 2] == pytest.approx(0, abs=0.02)
+    assert pick_storey(scan, surface, None)[0] is scan, "one floor"
+    check_connected(scan, surface)
+
+
+@pytest.fixture(scope="module")
+def kitchen_in_its_own_world(kitchen_path):
+    scan = read_scan(kitchen_path)
+    return scan, fuse(scan)
+
+
+def test_the_kitchen(kitchen_in_its_own_world):
+    scan, surface = kitchen_in_its_own_world
+    result, moved = upright(scan, surface)
+    known_up = np.array([0.008, -0.892, -0.452])
+    assert angle_deg(result.world_from_source[2, :3], known_up) < 0.5
+    heights, areas = levels_along(facets_of(moved), np.array([0.0, 0, 1]))
+    assert heights[0] == pytest.approx(0, abs=0.001)
+    table = heights[1:][np.argmax(areas[1:])]
+    assert table == pytest.approx(0.74, abs=0.03)
+    assert np.ptp(moved.vertices[:, 0]) > np.ptp(moved.vertices[:, 1])
+    assert result.frames[0].camera.world_from_camera[1, 2] > 0.5
+
+
+def test_the_kitchen_from_a_world_turned_otherwise(kitchen_in_its_own_world):
+    scan, surface = kitchen_in_its_own_world
+    expected_scan, expected = upright(scan, surface)
+    for seed in range(3):
+        motion = random_motion(seed)
+        again_scan, again = upright(scan.moved(motion), surface.moved(motion))
+        np.testing.assert_allclose(again.vertices, expected.vertices, atol=0.005)
+        rotation = again_scan.world_from_source[:3, :3] @ expected_scan.world_from_source[:3, :3].T
+        assert angle_deg(rotation[:, 2], np.array([0, 0, 1])) < 0.1
+        assert angle_deg(rotation[:, 0], np.array([1, 0, 0])) < 0.1
+
+
+def test_the_kitchen_is_one_connected_storey(kitchen_in_its_own_world):
+    scan, surface = kitchen_in_its_own_world
+    scan, surface = upright(scan, surface)
+    check_connected(scan, surface)
+    assert pick_storey(scan, surface, None)[0] is scan
+
+
+def test_every_50th_frame_of_the_kitchen_will_do(kitchen_in_its_own_world):
+    scan, _ = kitchen_in_its_own_world
+    few = scan.with_frames(scan.frames[::5])
+    result, moved = upright(few, fuse(few))
+    assert angle_deg(result.world_from_source[2, :3], np.array([0.008, -0.892, -0.452])) < 1.5
+    check_connected(result, moved)
