@@ -9,21 +9,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from markers.structure import FLOOR_BAND_M, Graph
-from markers.supports import CELL_M, LEVEL_BAND_M, SLAB_M, Support, members
+from markers.supports import CELL_M, LEVEL_BAND_M, SEAT_LEVEL_M, SLAB_M, Support, members
 
 _UNDER_SHARE_MIN = 0.7
+_BODY_MARGIN_M = 0.08
+"""A carton's sides bulge, a cabinet's front stands out below its top."""
 _COLUMN_SHARE_MIN = 0.15
 _RISE_MIN_M = 0.1
-_SEAT_LEVEL_M = (0.2, 0.65)
-"""Seats and beds are this high, tables higher."""
 _BACK_RISE_MAX_M = 0.8
 """No back is higher above its seat; what is higher is a wardrobe behind a box."""
 _BACK_SHARE_MIN = 0.12
+_FIRM_SHARE_MIN = 0.06
 _FRAME_SHARE_MIN = 0.3
 _ENCLOSED_SHARE_MIN = 0.5
 _NEAR_M = 0.06
 _LEG_GAP_M = 0.1
 _HOLD_M = 0.05
+_TABLE_WEIGHT = 0.3
 _REST_M = 0.03
 _CARRIED_AREA_MAX_M2 = 0.5
 
@@ -83,7 +85,7 @@ def with_bodies(parts: Parts) -> Parts:
 
 def _hangs(parts: Parts, s: int, member: np.ndarray) -> bool:
     points, areas = parts.graph.points[member], parts.graph.areas[member]
-    under = (points[:, 2] < parts.supports[s].level_m) & parts.supports[s].covers(points)
+    under = (points[:, 2] < parts.supports[s].level_m) & parts.supports[s].covers(points, margin_m=_BODY_MARGIN_M)
     return bool(areas[under].sum() > _UNDER_SHARE_MIN * areas.sum())
 
 
@@ -114,19 +116,32 @@ def _holders(parts: Parts, s: int, reach_down: np.ndarray) -> list[tuple[int, in
         return []
     _, cell = KDTree(support.outline_xy).query(graph.points[near, :2])
     hits = np.unique(np.stack([parts.labels[near], cell], axis=1), axis=0)
+    fixed = _edge_neighbours(parts, s)
+    tables = {int(parts.roots[t]) for t in range(len(parts.supports)) if parts.supports[t].is_table}
     pairs = []
     for other, count in zip(*np.unique(hits[:, 0], return_counts=True), strict=True):
         share = count / len(support.outline_xy)
         if share < _BACK_SHARE_MIN:
             continue
-        member = np.flatnonzero(parts.labels == other)
-        passes = bool((reach_down[near[parts.labels[near] == other]] < support.level_m - SLAB_M - LEVEL_BAND_M).any())
-        if _holds(graph, support, member, share, passes):
+        at = near[parts.labels[near] == other]
+        firm = len(np.unique(cell[(parts.labels[near] == other) & fixed[near]])) / len(support.outline_xy)
+        passes = bool((reach_down[at] < support.level_m - SLAB_M - LEVEL_BAND_M).any())
+        may_be_back = passes and other not in tables and (firm > _FIRM_SHARE_MIN or share > 2 * _BACK_SHARE_MIN)
+        if _holds(graph, support, np.flatnonzero(parts.labels == other), share, passes, may_be_back):
             pairs.append((int(own), int(other)))
     return pairs
 
 
-def _holds(graph: Graph, support: Support, member: np.ndarray, share: float, passes: bool) -> bool:
+def _edge_neighbours(parts: Parts, s: int) -> np.ndarray:
+    """Which points share an edge of the graph with a support, (V,) bool."""
+    a, b = parts.graph.edges.T
+    found = np.zeros(len(parts.owner), bool)
+    found[b[parts.owner[a] == s]] = True
+    found[a[parts.owner[b] == s]] = True
+    return found
+
+
+def _holds(graph: Graph, support: Support, member: np.ndarray, share: float, passes: bool, may_be_back: bool) -> bool:
     points, areas = graph.points[member], graph.areas[member]
     height = points[:, 2] - support.level_m
     below = areas[height < 0].sum() / areas.sum()
@@ -137,8 +152,8 @@ def _holds(graph: Graph, support: Support, member: np.ndarray, share: float, pas
         return True
     if passes and 0.1 < below < 0.9 and share > _FRAME_SHARE_MIN:
         return True
-    low, high = _SEAT_LEVEL_M
-    if not (passes and low < support.level_m < high and rise < _BACK_RISE_MAX_M):
+    low, high = SEAT_LEVEL_M
+    if not (may_be_back and low < support.level_m < high and rise < _BACK_RISE_MAX_M):
         return False
     spread = np.linalg.norm(np.ptp(points[:, :2], axis=0))
     seat = np.linalg.norm(np.ptp(support.outline_xy, axis=0))
@@ -167,11 +182,13 @@ def with_carriers(parts: Parts) -> Parts:
         both = np.unique(both, axis=0)
         rows, count = np.unique(both[:, [0, 2]], axis=0, return_counts=True)
         ties = []
+        tables = [root for root, support in zip(parts.roots, parts.supports, strict=True) if support.is_table]
         for part in np.unique(rows[:, 0]):
             if graph.areas[every[part]].sum() > _CARRIED_AREA_MAX_M2 or _rests(parts, int(part), every[part]):
                 continue
             mine = rows[:, 0] == part
             others, weight = rows[mine, 1], count[mine]
+            weight = np.where(np.isin(others, tables), _TABLE_WEIGHT * weight, weight)
             for other in others[np.lexsort((others, -weight))]:
                 touching = np.unique(both[(both[:, 0] == part) & (both[:, 2] == other), 1])
                 if not _beside_table(parts, every[part], graph.points[touching]):
@@ -188,7 +205,7 @@ def _beside_table(parts: Parts, member: np.ndarray, touching: np.ndarray) -> boo
     points = parts.graph.points[member]
     top, part = np.quantile(points[:, 2], 0.98), parts.labels[member[0]]
     for s, support in enumerate(parts.supports):
-        rises = parts.roots[s] != part and _SEAT_LEVEL_M[1] < support.level_m < top - 2 * LEVEL_BAND_M
+        rises = parts.roots[s] != part and SEAT_LEVEL_M[1] < support.level_m < top - 2 * LEVEL_BAND_M
         if not rises or np.mean(support.depth_inside_m(points) > CELL_M) > 0.5:
             continue
         at_rim = np.abs(support.depth_inside_m(touching)) < 2 * _NEAR_M

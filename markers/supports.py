@@ -17,10 +17,13 @@ _AREA_MIN_M2 = 0.03
 """A book; smaller plane pieces belong to what they are part of."""
 _HALF_WIDTH_MIN_M = 0.06
 """Narrower are rails, slats and the tops of back rests."""
+SEAT_LEVEL_M = (0.2, 0.65)
+"""Seats and beds are this high, tables higher."""
+_TABLE_HALF_WIDTH_M = 0.15
 _CLOSING_CELLS = 4
 """Bays up to 20 cm wide at a plane's edge are things that stand there, not the plane's outline."""
-_MARGIN_CELLS = 2
-"""A board's rim and the body under it reach this far beyond what is seen of its top."""
+MARGIN_M = 0.05
+"""A board's rim reaches this far beyond what faces up of its top: fusion rounds edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +47,16 @@ class Support:
         """How far inside the outline points lie seen from above, (N,) metres, negative outside; points (N, 3)."""
         return self._look_up(self.inside_m, points, -np.inf)
 
-    def covers(self, points: np.ndarray) -> np.ndarray:
+    def covers(self, points: np.ndarray, *, margin_m: float = MARGIN_M) -> np.ndarray:
         """Which points lie above, in or under the plane, its rim included, (N,) bool; points (N, 3) metres."""
-        near = self.depth_inside_m(points) > -_MARGIN_CELLS * CELL_M - 1e-9
+        near = self.depth_inside_m(points) > -margin_m - 1e-9
         near[near] = ~self._look_up(self.flank, points[near], False)
         return near
+
+    @property
+    def is_table(self) -> bool:
+        """Higher than any seat and too wide for a back rest."""
+        return self.level_m > SEAT_LEVEL_M[1] and self.inside_m.max() > _TABLE_HALF_WIDTH_M
 
     def _look_up(self, grid: np.ndarray, points: np.ndarray, elsewhere: float | bool) -> np.ndarray:
         cell = np.floor((points[:, :2] - self.origin_xy) / CELL_M).astype(np.int64)
@@ -114,7 +122,7 @@ def _level_pieces(graph: Graph, free: np.ndarray) -> np.ndarray:
 def _support(top: np.ndarray, level: float, area: float) -> Support:
     from scipy import ndimage
 
-    pad = _CLOSING_CELLS + _MARGIN_CELLS + 1
+    pad = _CLOSING_CELLS + 3
     origin = (np.floor(top[:, :2].min(axis=0) / CELL_M) - pad) * CELL_M
     cell = np.floor((top[:, :2] - origin) / CELL_M + 1e-9).astype(np.int64)
     seen = np.zeros(cell.max(axis=0) + 1 + pad, bool)
