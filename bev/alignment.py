@@ -7,6 +7,7 @@ images that see it, then every camera moves so that its image fits those means. 
 and a prior holds each camera near where the capture put it.
 """
 
+import logging
 from dataclasses import dataclass, replace
 
 import cv2
@@ -16,7 +17,11 @@ from bev.camera import Camera
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
 
+logger = logging.getLogger(__name__)
+
 _BORDER_PX = 3
+_WORTHWHILE = 0.9
+"""Poses stay as they are unless the images then differ by less than this share of before."""
 _NOISE = 10.0
 """Brightness, of 255, by which a right pose still differs: highlights, motion blur, a coarse surface."""
 _SAMPLES_PER_FACT = 100
@@ -57,8 +62,9 @@ def align_to_surface(
         sigma_m: how far poses are expected to be off; the pull back grows with the square of the distance over this.
 
     Returns:
-        The scan with corrected colour cameras. Depth cameras stay: the surface was made from them, and what is
-        corrected here includes the two cameras' offset in time and place.
+        The scan with corrected colour cameras, or as it was where that makes the images agree no better. Depth
+        cameras stay: the surface was made from them, and what is corrected here includes the two cameras' offset in
+        time and place.
     """
     step = max(1, -(-len(surface.vertices) // points_max))
     points = surface.vertices[::step].astype(np.float64)
@@ -74,6 +80,10 @@ def align_to_surface(
                 _fitted(camera, start, sight, points, mean, width, sigma_m)
                 for camera, start, sight in zip(cameras, first, sights, strict=True)
             ]
+    before, after = (_disagreement(those, sights, points, widths_px[-1]) for those in (first, cameras))
+    logger.info("%s: images differ by %.1f of 255 before, %.1f after aligning the cameras", scan.name, before, after)
+    if after > _WORTHWHILE * before:
+        return scan
     frames = tuple(replace(frame, camera=camera) for frame, camera in zip(scan.frames, cameras, strict=True))
     return scan.with_frames(frames)
 
@@ -113,6 +123,22 @@ def _mean_brightness(cameras: list[Camera], sights: list[_Sight], points: np.nda
         total[index] += _lookup(image, uv[ok])
         count[index] += 1
     return np.where(count > 1, total / np.maximum(count, 1), np.nan)
+
+
+def _disagreement(cameras: list[Camera], sights: list[_Sight], points: np.ndarray, width: int) -> float:
+    """Mean difference, of 255, between what images show of the points and the points' means."""
+    mean = _mean_brightness(cameras, sights, points, width)
+    total, count = 0.0, 0
+    for camera, sight in zip(cameras, sights, strict=True):
+        image = _at_width(sight.image, width)
+        index = sight.points[np.isfinite(mean[sight.points])]
+        uv, _ = camera.resized(width, image.shape[0]).project(points[index])
+        ok = _inside(uv, image.shape)
+        if ok.any():
+            brightness = _lookup(image, uv[ok])
+            total += np.abs(brightness - _exposed(mean[index[ok]], brightness)).sum()
+            count += int(ok.sum())
+    return total / max(count, 1)
 
 
 def _fitted(
