@@ -18,6 +18,8 @@ from bev.walk import camera_walk
 
 FRAME_RATE = 6.0
 BASELINE_M = 0.025
+KEPT_FRAMES = 100
+"""about 210 MB of 640x480 frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,7 @@ class Film:
     world_from_room: np.ndarray
     """(4, 4) float64: brings the room into the scan's world."""
     read_ids: Callable[[int], np.ndarray]
+    """What `instance_ids` calls."""
 
     def instance_ids(self, index: int) -> np.ndarray:
         """(H, W) int32: the object behind every pixel of frame `index`'s colour camera, -1 = none."""
@@ -107,15 +110,27 @@ def film(
 
 
 class _Renderer:
-    """Renders a film's frames when they are asked for; the last two views are kept."""
+    """Renders a film's frames when they are asked for, and keeps them: every step of a pipeline reads them again."""
 
     def __init__(self, room: Room, cameras: list[Camera], depth_cameras: list[Camera], *, noise: bool, seed: int):
         self._cameras, self._depth_cameras = cameras, depth_cameras
         self._noise, self._seed = noise, seed
         self._shader = cache(lambda: _Shader(room))
         self._hits = lru_cache(maxsize=2)(lambda camera: self._shader().cast(camera))
+        self._frame = lru_cache(maxsize=KEPT_FRAMES)(
+            lambda index: (self._render_color(index), self._render_depth(index))
+        )
 
     def color(self, index: int) -> np.ndarray:
+        return self._frame(index)[0].copy()
+
+    def depth(self, index: int) -> np.ndarray:
+        return self._frame(index)[1].copy()
+
+    def ids(self, index: int) -> np.ndarray:
+        return self._shader().ids(self._hits(self._cameras[index]))
+
+    def _render_color(self, index: int) -> np.ndarray:
         camera = self._cameras[index]
         image = self._shader().shade(camera, self._hits(camera))
         image = cv2.GaussianBlur(image, (0, 0), 0.55)  # a lens is not sharper than a pixel
@@ -125,16 +140,13 @@ class _Renderer:
             image = photographed(image, time=index / len(self._cameras), phase=phase, rng=rng)
         return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
-    def depth(self, index: int) -> np.ndarray:
+    def _render_depth(self, index: int) -> np.ndarray:
         hits = self._hits(self._depth_cameras[index])
         if not self._noise:
-            return hits.depth.copy()
+            return hits.depth
         rng = np.random.default_rng([self._seed, 4, index])
         cosine = hits.cosine.reshape(hits.depth.shape)
         return sensed_depth(hits.depth, cosine, self._shader().returns(hits), rng=rng)
-
-    def ids(self, index: int) -> np.ndarray:
-        return self._shader().ids(self._hits(self._cameras[index]))
 
 
 @dataclass(frozen=True, eq=False)
