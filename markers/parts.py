@@ -191,7 +191,8 @@ def with_carriers(parts: Parts) -> Parts:
             weight = np.where(np.isin(others, tables), _TABLE_WEIGHT * weight, weight)
             for other in others[np.lexsort((others, -weight))]:
                 touching = np.unique(both[(both[:, 0] == part) & (both[:, 2] == other), 1])
-                if not _beside_table(parts, every[part], graph.points[touching]):
+                beside = [_beside_table(parts, every[p], graph.points[touching]) for p in (part, other)]
+                if not any(beside):
                     ties.append((int(part), int(other)))
                     break
         if not ties:
@@ -208,7 +209,7 @@ def _beside_table(parts: Parts, member: np.ndarray, touching: np.ndarray) -> boo
         rises = parts.roots[s] != part and SEAT_LEVEL_M[1] < support.level_m < top - 2 * LEVEL_BAND_M
         if not rises or np.mean(support.depth_inside_m(points) > CELL_M) > 0.5:
             continue
-        at_rim = np.abs(support.depth_inside_m(touching)) < 2 * _NEAR_M
+        at_rim = np.abs(support.depth_inside_m(touching)) < 3 * _NEAR_M
         if (at_rim & (np.abs(touching[:, 2] - support.level_m) < 2 * SLAB_M)).mean() > 0.5:
             return True
     return False

@@ -12,14 +12,14 @@ WALL_BAND_M = 0.04
 """Half the thickness of a wall's plane, for the same reason; pictures and sockets go with their wall."""
 _SMOOTHING_ROUNDS = 1
 _ROOM_HEIGHT_MIN_M = 1.9
-_WALL_AREA_MIN_M2 = 0.5
-_WALL_SHAPES_M = ((0.8, 1.2, 0.3), (1.3, 0.6, 0.5))
-"""Least length, top and height of the seen part: tall, or long; a camera that looks down sees a wall's foot only."""
+_WALL_AREA_MIN_M2 = 0.3
+_WALL_SHAPES_M = ((0.8, 1.2, 0.3, 0.5), (1.3, 0.6, 0.5, 1.5))
+"""Least length, top and height of the seen part: tall, or long; a camera that looks down sees a wall's foot only. And
+how far to its sides nothing may lie behind it: beside a wardrobe its wall is seen behind its front.
+"""
 _BEHIND_SHARE_MAX = 0.15
 """Of a wall's area, how much may lie behind it: doors and windows let the sensor look through. Furniture has its top
 behind its front."""
-_BEHIND_MARGIN_M = 0.5
-"""Beside a wardrobe its wall is seen behind its front; so far to the side is looked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,12 +170,11 @@ def _wall_span(graph: Graph, inliers: np.ndarray, normal: np.ndarray, offset: fl
     lateral = graph.points[inliers, :2] @ side
     low, high = np.quantile(lateral, [0.005, 0.995])
     bottom, top = np.quantile(graph.points[inliers, 2], [0.05, 0.95])
-    shape = np.array([high - low, top, top - bottom])
-    if not (shape > _WALL_SHAPES_M).all(axis=1).any():
-        return None
     all_lateral = graph.points[:, :2] @ side
-    beside = (all_lateral > low - _BEHIND_MARGIN_M) & (all_lateral < high + _BEHIND_MARGIN_M)
-    behind = beside & (graph.points[:, :2] @ normal - offset < -2.5 * WALL_BAND_M)
-    if graph.areas[behind].sum() > _BEHIND_SHARE_MAX * graph.areas[inliers].sum():
-        return None
-    return float(low), float(high)
+    behind = graph.points[:, :2] @ normal - offset < -2.5 * WALL_BAND_M
+    for length, least_top, height, margin in _WALL_SHAPES_M:
+        beside = (all_lateral > low - margin) & (all_lateral < high + margin)
+        shaped = high - low > length and top > least_top and top - bottom > height
+        if shaped and graph.areas[beside & behind].sum() < _BEHIND_SHARE_MAX * graph.areas[inliers].sum():
+            return float(low), float(high)
+    return None
