@@ -136,10 +136,17 @@ def test_furniture_is_no_storey(furniture, camera_above_m):
     assert pick_storey(scan, surface, None)[0] is scan
 
 
-def test_a_look_from_a_ladder_at_a_cabinet_top_makes_no_storey():
-    surface = joined(level(0, (0, 5), (0, 4)), level(2.0, (4.2, 5), (0, 0.8)))
-    high = np.array([[4.0, 0.5, 2.9]] * 5)
-    scan = standing(np.concatenate([walk(0.0), high]))
+@pytest.mark.parametrize(
+    ("top", "high"),
+    [
+        (level(2.0, (4.2, 5), (0, 0.8)), [[4.0, 0.5, 2.9]] * 5),  # a small cabinet, from a ladder
+        (level(2.0, (4, 5), (0, 4)), [[1.5, 2, 2.9]] * 5),  # a wall of cabinets, from a mast in the middle
+        (level(1.95, (0, 2), (0, 2)), [[1, 1, 3.0]]),  # a gallery bed, once over its rail
+    ],
+)
+def test_a_look_from_high_up_makes_no_storey(top, high):
+    surface = joined(level(0, (0, 5), (0, 4)), top)
+    scan = standing(np.concatenate([walk(0.0), np.array(high)]))
     assert pick_storey(scan, surface, None)[0] is scan
 
 

@@ -199,6 +199,17 @@ def test_strays_beneath_the_floor_do_not_lower_it():
     assert floor_height_m(surface, filmed()) == pytest.approx(0, abs=0.002)
 
 
+def test_a_reflection_in_a_shiny_floor_is_not_the_floor():
+    reflection = rectangle((1, 0.1, -0.25), (1.5, 0, 0), (0, 1, 0))
+    assert floor_height_m(joined(room(), reflection), filmed()) == pytest.approx(0, abs=0.002)
+
+
+def test_without_a_floor_the_lower_end_of_the_room_stands_in():
+    walls = rectangle((0, 0, 0.3), (0, 4, 0), (0, 0, 2)), rectangle((4, 0, 0.3), (-4, 0, 0), (0, 0, 2))
+    shelf = rectangle((0, 0, 2.1), (2, 0, 0), (0, 0.5, 0))
+    assert floor_height_m(joined(*walls, shelf), filmed()) == pytest.approx(0.3, abs=0.05)
+
+
 def test_floor_to_the_centimetre_under_noise():
     surface = room()
     noise = np.random.default_rng(0).normal(scale=0.004, size=len(surface.vertices))
@@ -217,6 +228,12 @@ def test_walls_are_found_and_one_that_is_not_square_does_not_pull(yaw_deg, skew_
     motion[:2, :2] = [[c, -s], [s, c]]
     found = np.degrees(estimate_wall_yaw(room(skew_deg=skew_deg).moved(motion)))
     assert abs((found - yaw_deg + 45) % 90 - 45) < 0.05
+
+
+def test_a_wall_that_is_not_square_stands_alone_even_when_it_is_the_most_seen():
+    slanted = rectangle((4 * np.cos(0.2), 3 + 4 * np.sin(0.2), 0), (-4 * np.cos(0.2), -4 * np.sin(0.2), 0), (0, 0, 2.4))
+    square = rectangle((1.6, 0, 0), (-1.6, 0, 0), (0, 0, 2.4)), rectangle((0, 0, 0), (0, 1.6, 0), (0, 0, 2.4))
+    assert np.degrees(estimate_wall_yaw(joined(slanted, *square))) == pytest.approx(0, abs=0.05)
 
 
 def test_no_walls_at_all_is_no_fault():
