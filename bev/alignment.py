@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from bev.camera import Camera
+from bev.progress import track
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
 
@@ -49,6 +50,7 @@ def align_to_surface(
     rounds: tuple[int, ...] = (8, 8, 6),
     points_max: int = 20_000,
     sigma_m: float = 0.03,
+    progress: bool = False,
 ) -> Scan:
     """Move the cameras of a scan, by centimetres, until their images agree on the surface.
 
@@ -60,6 +62,7 @@ def align_to_surface(
         rounds: how often each stage repeats both steps.
         points_max: vertices to compare, spread over the surface.
         sigma_m: how far poses are expected to be off; the pull back grows with the square of the distance over this.
+        progress: show a bar.
 
     Returns:
         The scan with corrected colour cameras, or as it was where that makes the images agree no better. Depth
@@ -70,22 +73,23 @@ def align_to_surface(
     points = surface.vertices[::step].astype(np.float64)
     normals = surface.normals[::step]
     caster = caster or SurfaceCaster(surface)
-    sights = [_sight(frame, points, normals, caster, widths_px[-1]) for frame in scan.frames]
+    frames = track(scan.frames, "look at the surface", show=progress)
+    sights = [_sight(frame, points, normals, caster, widths_px[-1]) for frame in frames]
     first = [frame.camera for frame in scan.frames]
     cameras = list(first)
-    for width, count in zip(widths_px, rounds, strict=True):
-        for _ in range(count):
-            mean = _mean_brightness(cameras, sights, points, width)
-            cameras = [
-                _fitted(camera, start, sight, points, mean, width, sigma_m)
-                for camera, start, sight in zip(cameras, first, sights, strict=True)
-            ]
+    widths = [width for width, count in zip(widths_px, rounds, strict=True) for _ in range(count)]
+    for width in track(widths, "align cameras", show=progress, unit="round"):
+        mean = _mean_brightness(cameras, sights, points, width)
+        cameras = [
+            _fitted(camera, start, sight, points, mean, width, sigma_m)
+            for camera, start, sight in zip(cameras, first, sights, strict=True)
+        ]
     before, after = (_disagreement(those, sights, points, widths_px[-1]) for those in (first, cameras))
     logger.info("%s: images differ by %.1f of 255 before, %.1f after aligning the cameras", scan.name, before, after)
     if after > _WORTHWHILE * before:
         return scan
-    frames = tuple(replace(frame, camera=camera) for frame, camera in zip(scan.frames, cameras, strict=True))
-    return scan.with_frames(frames)
+    moved = tuple(replace(frame, camera=camera) for frame, camera in zip(scan.frames, cameras, strict=True))
+    return scan.with_frames(moved)
 
 
 def _sight(frame: Frame, points: np.ndarray, normals: np.ndarray, caster: SurfaceCaster, width: int) -> _Sight:

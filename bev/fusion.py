@@ -1,11 +1,10 @@
 """Posed depth to one surface: truncated signed distances fused on Open3D's tensor `VoxelBlockGrid`."""
 
-from collections.abc import Iterable
-
 import numpy as np
 
 from bev.camera import invert_rigid
 from bev.errors import UserError, require
+from bev.progress import track
 from bev.scan import Frame, Scan
 from bev.surface import Surface, canonical_order
 
@@ -50,7 +49,7 @@ def fuse(
         device=o3d.core.Device(device),
     )
     fused = 0
-    for frame in _with_progress(scan.frames, progress):
+    for frame in track(scan.frames, "fuse depth", show=progress):
         fused += _integrate(grid, frame, depth_max_m, device)
     if not fused:
         raise UserError(
@@ -85,9 +84,3 @@ def _oriented(mesh) -> Surface:
     grey = np.full(vertices.shape, _UNCOLORED, np.uint8)
     faces = mesh.triangle.indices.numpy()
     return canonical_order(Surface(vertices, faces, grey, mesh.vertex.normals.numpy()))
-
-
-def _with_progress(frames: tuple[Frame, ...], progress: bool) -> Iterable[Frame]:
-    from tqdm import tqdm
-
-    return tqdm(frames, desc="fuse", unit="frame", disable=not progress)

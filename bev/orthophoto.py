@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from bev.camera import Camera
+from bev.progress import track
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster, point_spacing_m
 
@@ -34,7 +35,13 @@ class RankedViews:
 
 
 def rank_views(
-    points: np.ndarray, normals: np.ndarray, scan: Scan, caster: SurfaceCaster, *, candidates: int = 4
+    points: np.ndarray,
+    normals: np.ndarray,
+    scan: Scan,
+    caster: SurfaceCaster,
+    *,
+    candidates: int = 4,
+    progress: bool = False,
 ) -> RankedViews:
     """Rank the frames that see each point by how finely their image resolves the surface there.
 
@@ -44,12 +51,13 @@ def rank_views(
         scan: its frames' colour cameras are used, no image is read.
         caster: decides what hides what.
         candidates: K, how many frames to keep per point.
+        progress: show a bar.
     """
     order, cells = _sort_into_cells(points)
     points, normals = np.ascontiguousarray(points[order]), np.ascontiguousarray(normals[order])
     best = np.full((candidates, len(points)), -1, np.int16)
     scores = np.zeros((candidates, len(points)), np.float32)
-    for position, frame in enumerate(scan.frames):
+    for position, frame in enumerate(track(scan.frames, "rank views", show=progress)):
         near = cells.seen_by(frame.camera)
         if len(near):
             score = _score(points[near], normals[near], frame.camera, caster)

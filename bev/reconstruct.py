@@ -41,7 +41,7 @@ def reconstruct(
         align: correct the colour cameras by the images' agreement, see `bev.alignment`.
         skip_check: go on where depth and poses disagree.
         device: Open3D device of the fusion, `CPU:0` or `CUDA:0`.
-        progress: show a bar.
+        progress: show bars.
 
     Returns:
         The scan, its cameras moved into the upright world, and the surface there; both of the chosen storey only.
@@ -65,7 +65,7 @@ def reconstruct(
     scan, surface = pick_storey(scan, surface, floor)
     caster = SurfaceCaster(surface)
     if align:
-        scan = align_to_surface(scan, surface, caster=caster)
+        scan = align_to_surface(scan, surface, caster=caster, progress=progress)
     if not own_colors:
         surface = color_surface(surface, scan, caster=caster)
     return scan, surface

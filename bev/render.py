@@ -38,6 +38,7 @@ def render_bev(
     long_side_px: int = 1024,
     cut_height_m: float | None = None,
     caster: SurfaceCaster | None = None,
+    progress: bool = False,
 ) -> Bev:
     """Render an upright room from above, each pixel coloured from the frames that see it best.
 
@@ -47,24 +48,21 @@ def render_bev(
         long_side_px: longer side of the image.
         cut_height_m: nothing above this height is drawn; None draws everything that does not look down.
         caster: of the whole surface, where there is one already.
+        progress: show a bar.
     """
     above = caster_from_above(surface, cut_height_m)
     camera = top_camera(surface, long_side_px=long_side_px, cut_height_m=cut_height_m)
     view = above.view(camera)
     pixels = np.flatnonzero(view.vertex_ids >= 0)
     vertex = view.vertex_ids.ravel()[pixels]
-    points = camera.unproject(pixel_centers(camera.width, camera.height)[pixels], view.depth.ravel()[pixels])
+    uv = pixel_centers(camera.width, camera.height)[pixels]
+    points = camera.unproject(uv, view.depth.ravel()[pixels]).astype(np.float32)
     normals = _smooth_normals(surface, view.vertex_ids)[pixels]
     shape = view.vertex_ids.shape
-    colors, frames = _orthophoto(
-        points.astype(np.float32),
-        normals,
-        scan,
-        caster or SurfaceCaster(surface),
-        shape,
-        pixels,
-        camera.metres_per_pixel,
-    )
+    ranked = rank_views(points, normals, scan, caster or SurfaceCaster(surface), progress=progress)
+    row = smooth_choice(ranked, shape, pixels)
+    frames = np.take_along_axis(ranked.frames, row[None], axis=0)[0].astype(np.int64)
+    colors = _colors(points, frames, ranked.frames, scan, camera.metres_per_pixel)
     image = np.full((*shape, 3), BACKGROUND, np.uint8)
     unseen = frames < 0
     colors[unseen] = surface.colors[vertex[unseen]]
@@ -108,30 +106,20 @@ def _smooth_normals(surface: Surface, vertex_ids: np.ndarray) -> np.ndarray:
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-6)
 
 
-def _orthophoto(
-    points: np.ndarray,
-    normals: np.ndarray,
-    scan: Scan,
-    caster: SurfaceCaster,
-    shape: tuple[int, int],
-    pixels: np.ndarray,
-    spacing_m: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, 3) float32 and the positions (N,) of the frames they come from, -1 = unseen."""
-    ranked = rank_views(points, normals, scan, caster)
-    row = smooth_choice(ranked, shape, pixels)
-    frames = np.take_along_axis(ranked.frames, row[None], axis=0)[0].astype(np.int64)
-    colors = sample_colors(points, frames[None], scan, spacing_m=spacing_m)[0]
-    gains = frame_gains(points, ranked.frames, scan, spacing_m=spacing_m)
+def _colors(
+    points: np.ndarray, frames: np.ndarray, ranked_frames: np.ndarray, scan: Scan, spacing_m: float
+) -> np.ndarray:
+    """(N, 3) float32 colours of points from the frames chosen for them, NaN where that is -1, exposures evened out.
+
+    An even sample of the points is looked up in all the frames that see it, in the same pass over the images, to
+    compare the frames' exposures.
+    """
+    some = np.linspace(0, len(points) - 1, min(len(points), _GAIN_SAMPLES)).astype(np.int64)
+    compared = ranked_frames[:, some].astype(np.int64)
+    everything = np.concatenate([points, *[points[some]] * len(compared)])
+    sampled = sample_colors(everything, np.append(frames, compared.ravel())[None], scan, spacing_m=spacing_m)[0]
+    colors, samples = sampled[: len(points)], sampled[len(points) :].reshape(*compared.shape, 3)
+    gains = exposure_gains(samples, compared, len(scan.frames))
     seen = frames >= 0
     colors[seen] *= gains[frames[seen]]
-    return colors, frames
-
-
-def frame_gains(points: np.ndarray, choice: np.ndarray, scan: Scan, *, spacing_m: float) -> np.ndarray:
-    """Exposure factors (n, 3) of a scan's frames from an even sample of points and the frames that see them."""
-    some = np.linspace(0, len(points) - 1, min(len(points), _GAIN_SAMPLES)).astype(np.int64)
-    some_choice = choice[:, some]
-    return exposure_gains(
-        sample_colors(points[some], some_choice, scan, spacing_m=spacing_m), some_choice, len(scan.frames)
-    )
+    return colors

@@ -110,7 +110,9 @@ def prepare(
         caster = SurfaceCaster(room)
 
         def make_top(folder: Path) -> None:
-            top = render_bev(room, room_scan, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster)
+            top = render_bev(
+                room, room_scan, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster, progress=progress
+            )
             stored.save_top(folder, top)
 
         top_key = {"bev_size": bev_size, "cut_height_m": cut_height_m}
