@@ -139,7 +139,7 @@ def test_furniture_is_no_storey(furniture, camera_above_m):
 @pytest.mark.parametrize(
     ("top", "high"),
     [
-        (level(2.0, (4.2, 5), (0, 0.8)), [[4.0, 0.5, 2.9]] * 5),  # a small cabinet, from a ladder
+        (level(2.0, (4, 5), (0, 1.2)), [[4.0, 0.5, 2.9]] * 5),  # a small cabinet, from a ladder
         (level(2.0, (4, 5), (0, 4)), [[1.5, 2, 2.9]] * 5),  # a wall of cabinets, from a mast in the middle
         (level(1.95, (0, 2), (0, 2)), [[1, 1, 3.0]]),  # a gallery bed, once over its rail
     ],
