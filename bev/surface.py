@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bev.camera import Camera, View, pixel_centers, transform_points
+from bev.camera import View, pixel_centers, transform_points
 from bev.errors import UserError, require
+from bev.ply import Ply, read_ply, write_ply
+from bev.splat import splat, splat_reach_m
+
+_UNCOLORED = 178
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +101,7 @@ class SurfaceCaster:
             self._scene = o3d.t.geometry.RaycastingScene()
             self._scene.add_triangles(o3d.core.Tensor(surface.vertices), o3d.core.Tensor(faces.astype(np.uint32)))
         else:
-            self._spacing_m = point_spacing_m(surface.vertices)
+            self._reach_m = splat_reach_m(surface.vertices)
 
     def view(self, camera: View) -> SurfaceView:
         """What `camera` sees, at the size of its image."""
@@ -138,87 +142,63 @@ class SurfaceCaster:
         )
 
     def _splat(self, camera: View) -> SurfaceView:
-        """Each point as a square as large as the cloud's spacing, nearest on top."""
         points = self.surface.vertices if self._kept is None else self.surface.vertices[self._kept]
-        uv, depth = camera.project(points)
-        inside = (depth > 1e-6) & np.isfinite(uv).all(axis=1)
-        column, row = np.full(len(uv), -1), np.full(len(uv), -1)
-        column[inside], row[inside] = np.floor(uv[inside]).astype(np.int64).T
-        shape = (camera.height, camera.width)
-        nearest = np.full(shape, np.inf, np.float32)
-        index = np.full(shape, -1, np.int32)
-        radius = _splat_radius_px(camera, depth, self._spacing_m)
-        order = np.argsort(-depth, kind="stable")  # later writes win: the nearest comes last
-        order = order[inside[order]]
-        for dy, dx in _offsets(int(radius.max(initial=0))):
-            reach = max(abs(dy), abs(dx))
-            some = order[radius[order] >= reach]
-            x, y = column[some] + dx, row[some] + dy
-            on_image = (x >= 0) & (x < shape[1]) & (y >= 0) & (y < shape[0])
-            some, x, y = some[on_image], x[on_image], y[on_image]
-            candidate, owner = np.full(shape, np.inf, np.float32), np.full(shape, -1, np.int32)
-            candidate[y, x], owner[y, x] = depth[some], some
-            closer = candidate < nearest
-            nearest[closer], index[closer] = candidate[closer], owner[closer]
+        depth, index = splat(points, camera, self._reach_m)
         if self._kept is not None:
-            index = np.where(index >= 0, self._kept[index], -1).astype(np.int32)
-        return SurfaceView(np.where(index >= 0, nearest, 0).astype(np.float32), index, np.full(shape, -1, np.int32))
+            index = np.append(self._kept, -1)[index].astype(np.int32)
+        return SurfaceView(depth, index, np.full(index.shape, -1, np.int32))
 
 
 def canonical_order(surface: Surface) -> Surface:
-    """Vertices sorted by x, y, z and faces by their corners, so that equal surfaces are equal arrays."""
-    order = np.lexsort(surface.vertices.T[::-1])
+    """Vertices sorted by x, y, z and faces by their corners, so that equal surfaces are equal arrays.
+
+    Vertices at one place are told apart by normal and colour, then by the first face that each is a corner of.
+    """
+    keys = np.concatenate([surface.vertices, surface.normals, surface.colors], axis=1, dtype=np.float32)
+    order = np.lexsort(keys.T[::-1])
+    differs = (np.diff(keys[order], axis=0) != 0).any(axis=1)
     rank = np.empty(len(order), np.int64)
-    rank[order] = np.arange(len(order))
-    faces = rank[surface.faces]
-    first = faces.argmin(axis=1) if len(faces) else np.zeros(0, np.int64)
-    turned = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)
-    turned = turned[np.lexsort(turned.T[::-1])]
-    return Surface(surface.vertices[order], turned, surface.colors[order], surface.normals[order])
+    rank[order] = np.append(0, np.cumsum(differs))[: len(order)]
+    faces, corners = _sorted_faces(rank[surface.faces])
+    if not differs.all():
+        first = np.full(len(order), corners.size)
+        np.minimum.at(first, surface.faces.ravel()[corners].ravel(), np.arange(corners.size))
+        order = np.lexsort([first, rank])
+        rank[order] = np.arange(len(order))
+        faces, _ = _sorted_faces(rank[surface.faces])
+    return Surface(surface.vertices[order], faces, surface.colors[order], surface.normals[order])
 
 
 def load_surface(path: Path) -> Surface:
     """Read a mesh or point cloud (.ply, .obj, .pcd, .stl, ...) as it is, without reordering its vertices.
 
     Raises:
-        UserError: the file is missing or holds no points.
+        UserError: the file is missing or damaged, or holds no points.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such surface file")
-    o3d = require("open3d")
-    quiet = o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error)
-    with quiet:
-        mesh = o3d.io.read_triangle_mesh(str(path))
-        if not mesh.has_triangles():
-            return _from_cloud(o3d.io.read_point_cloud(str(path)), path)
-    if not mesh.has_vertex_normals():
-        mesh.compute_vertex_normals()
-    vertices = np.asarray(mesh.vertices)
-    _check_finite(vertices, path)
-    colors = np.asarray(mesh.vertex_colors) if mesh.has_vertex_colors() else np.full_like(vertices, 0.7)
-    return Surface(vertices, np.asarray(mesh.triangles), np.round(colors * 255), np.asarray(mesh.vertex_normals))
+    ply = read_ply(path) if path.suffix.lower() == ".ply" else _read_other(path)
+    if not len(ply.vertices):
+        raise UserError(f"{path}: holds no points; give a mesh or point cloud (.ply, .obj, .pcd, .stl)")
+    bad = int((~np.isfinite(ply.vertices).all(axis=1)).sum())
+    if bad:
+        raise UserError(
+            f"{path}: {bad} of {len(ply.vertices)} points are NaN or infinite; export the surface again without them"
+        )
+    colors = np.full(ply.vertices.shape, _UNCOLORED) if ply.colors is None else ply.colors
+    normals = ply.normals
+    if normals is None or not np.isfinite(normals).all():
+        normals = _mesh_normals(ply.vertices, ply.faces) if len(ply.faces) else _cloud_normals(ply.vertices)
+    return Surface(ply.vertices, ply.faces, colors, normals)
 
 
 def save_surface(surface: Surface, path: Path) -> None:
     """Write a binary .ply with colours and normals; vertex order is kept.
 
-    Written here, because Open3D's writer for meshes takes 8-bit colours for shares of 1, and misses a full disk.
-
     Raises:
         OSError: the disk is full, or no permission.
     """
-    rows = np.empty(len(surface.vertices), [("points", "<f4", 3), ("normals", "<f4", 3), ("colors", "u1", 3)])
-    rows["points"], rows["normals"], rows["colors"] = surface.vertices, surface.normals, surface.colors
-    corners = np.empty(len(surface.faces), [("count", "u1"), ("corners", "<i4", 3)])
-    corners["count"], corners["corners"] = 3, surface.faces
-    names = [f"float {name}" for name in ("x", "y", "z", "nx", "ny", "nz")]
-    names += [f"uchar {name}" for name in ("red", "green", "blue")]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(rows)}"]
-    header += [f"property {name}" for name in names]
-    if surface.is_mesh:
-        header += [f"element face {len(corners)}", "property list uchar int vertex_indices"]
-    text = "\n".join([*header, "end_header", ""])
-    path.write_bytes(text.encode() + rows.tobytes() + corners.tobytes())
+    write_ply(path, surface.vertices, surface.faces, surface.colors, surface.normals)
 
 
 def point_spacing_m(points: np.ndarray) -> float:
@@ -231,23 +211,53 @@ def point_spacing_m(points: np.ndarray) -> float:
     return float(np.median(KDTree(points).query(sample, k=2)[0][:, 1]))
 
 
-def _from_cloud(cloud, path: Path) -> Surface:
-    points = np.asarray(cloud.points)
-    if not len(points):
-        raise UserError(f"{path}: holds no points; give a mesh or point cloud (.ply, .obj, .pcd) with --surface")
-    _check_finite(points, path)
-    if not cloud.has_normals():
-        cloud.estimate_normals()
-    colors = np.asarray(cloud.colors) if cloud.has_colors() else np.full_like(points, 0.7)
-    return Surface(points, np.zeros((0, 3)), np.round(colors * 255), np.asarray(cloud.normals))
+def _read_other(path: Path) -> Ply:
+    """A mesh or point cloud in any of the formats that Open3D knows."""
+    o3d = require("open3d")
+    with o3d.utility.VerbosityContextManager(o3d.utility.VerbosityLevel.Error):
+        read = o3d.io.read_triangle_mesh(str(path))
+        faces = np.asarray(read.triangles)
+        if len(faces):
+            points, colors, normals = read.vertices, read.vertex_colors, read.vertex_normals
+        else:
+            read = o3d.io.read_point_cloud(str(path))
+            points, colors, normals = read.points, read.colors, read.normals
+    points, colors, normals = np.asarray(points), np.asarray(colors), np.asarray(normals)
+    if len(faces) and not 0 <= faces.min() <= faces.max() < len(points):
+        raise UserError(f"{path}: a face has a corner that is not among the {len(points)} vertices; export it again")
+    return Ply(
+        vertices=points,
+        faces=faces.reshape(-1, 3),
+        colors=np.clip(np.round(colors * 255), 0, 255).astype(np.uint8) if len(colors) == len(points) else None,
+        normals=normals if len(normals) == len(points) else None,
+    )
 
 
-def _check_finite(points: np.ndarray, path: Path) -> None:
-    bad = int((~np.isfinite(points).all(axis=1)).sum())
-    if bad:
-        raise UserError(
-            f"{path}: {bad} of {len(points)} points are NaN or infinite; export the surface again without them"
-        )
+def _mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) unit length, the mean over each vertex's faces by area; up where it has none."""
+    a, b, c = (vertices[faces[:, i]] for i in range(3))
+    cross = np.cross(b - a, c - a)
+    corner = faces.ravel()
+    total = [np.bincount(corner, np.repeat(cross[:, axis], 3), len(vertices)) for axis in range(3)]
+    normals = np.stack(total, axis=1)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 0, normals / np.where(length > 0, length, 1), [0.0, 0.0, 1.0])
+
+
+def _cloud_normals(points: np.ndarray) -> np.ndarray:
+    """(V, 3) unit length, either side: a file does not say where the cameras were."""
+    o3d = require("open3d")
+    cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
+    cloud.estimate_normals()
+    return np.asarray(cloud.normals)
+
+
+def _sorted_faces(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Faces (F, 3) that begin at their smallest corner, sorted; and where each corner stood in `faces.ravel()`."""
+    corners = 3 * np.arange(len(faces))[:, None] + (faces.argmin(axis=1)[:, None] + np.arange(3)) % 3
+    turned = faces.ravel()[corners]
+    order = np.lexsort(turned.T[::-1])
+    return turned[order], corners[order]
 
 
 def _kept(count: int, is_mesh: bool, faces: np.ndarray | None, points: np.ndarray | None) -> np.ndarray | None:
@@ -257,26 +267,6 @@ def _kept(count: int, is_mesh: bool, faces: np.ndarray | None, points: np.ndarra
     if keep.shape != (count,):
         raise ValueError(f"the mask of what to keep must have shape ({count},), got {keep.shape}")
     return np.flatnonzero(keep)
-
-
-def _splat_radius_px(camera: View, depth: np.ndarray, spacing_m: float) -> np.ndarray:
-    """(N,) int: how far a point's square reaches so that a surface of this spacing has no holes, at most 4 px."""
-    if isinstance(camera, Camera):
-        pixels = spacing_m * camera.K[0, 0] / np.maximum(depth, 1e-3)
-    else:
-        pixels = np.full(
-            len(depth),
-            spacing_m
-            / np.linalg.norm(
-                camera.unproject(np.array([[0, 0], [1, 0]]), np.zeros(2))[1] - camera.world_from_camera[:3, 3]
-            ),
-        )
-    return np.clip(np.ceil(pixels), 1, 4).astype(np.int64)
-
-
-def _offsets(radius: int) -> list[tuple[int, int]]:
-    span = range(-radius, radius + 1)
-    return sorted(((dy, dx) for dy in span for dx in span), key=lambda o: max(abs(o[0]), abs(o[1])))
 
 
 def _look_up(view: SurfaceView, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
