@@ -7,11 +7,14 @@ back, or the plane is a board and the piece the frame around it.
 
 import numpy as np
 
-from bev.surface import Surface
+from bev.surface import Surface, canonical_order
+from markers.carriers import with_carriers
 from markers.instance import Instance, fit_box
-from markers.parts import first_parts, with_backs_and_frames, with_bodies, with_carriers
+from markers.parts import first_parts, with_backs_and_frames, with_bodies
 from markers.structure import Graph, structure_mask, surface_graph
 from markers.supports import find_supports, members
+
+_VERTICES_MIN = 10
 
 
 def cluster(surface: Surface, *, area_min_m2: float = 0.008, extent_min_m: float = 0.05) -> list[Instance]:
@@ -25,7 +28,11 @@ def cluster(surface: Surface, *, area_min_m2: float = 0.008, extent_min_m: float
     Returns:
         Instances with ids from 1, the largest box first; `score` is in (0, 1] and grows with the surface seen.
     """
-    graph = surface_graph(surface)
+    if len(surface.vertices) < _VERTICES_MIN:
+        return []
+    # what is equally large or near is told apart by the order of vertices, which must not be the file's
+    order = np.lexsort(surface.vertices.T[::-1])
+    graph = surface_graph(canonical_order(surface))
     found = []
     for vertices in members(object_labels(graph)):
         if not len(vertices):
@@ -33,7 +40,7 @@ def cluster(surface: Surface, *, area_min_m2: float = 0.008, extent_min_m: float
         box = fit_box(_trimmed(graph.points[vertices]))
         area = graph.areas[vertices].sum()
         if area >= area_min_m2 and box.size.max() >= extent_min_m:
-            found.append((box, vertices, float(area / (area + 0.1))))
+            found.append((box, np.sort(order[vertices]), float(area / (area + 0.1))))
     found.sort(key=lambda f: (-round(float(np.prod(f[0].size)), 6), *f[0].center.round(4)))
     return [
         Instance(i + 1, "object", vertices.astype(np.int32), box, "cluster", score=score)

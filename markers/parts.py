@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from markers.structure import FLOOR_BAND_M, Graph
-from markers.supports import CELL_M, LEVEL_BAND_M, SEAT_LEVEL_M, SLAB_M, Support, members
+from markers.structure import Graph
+from markers.supports import LEVEL_BAND_M, SEAT_LEVEL_M, SLAB_M, Support, members
 
 _UNDER_SHARE_MIN = 0.7
 _BODY_MARGIN_M = 0.08
@@ -24,10 +24,6 @@ _FRAME_SHARE_MIN = 0.3
 _ENCLOSED_SHARE_MIN = 0.5
 _NEAR_M = 0.06
 _LEG_GAP_M = 0.1
-_HOLD_M = 0.05
-_TABLE_WEIGHT = 0.3
-_REST_M = 0.03
-_CARRIED_AREA_MAX_M2 = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +49,7 @@ class Parts:
         count = int(max(self.labels.max(initial=-1), self.roots.max(initial=-1))) + 1
         a, b = np.array(pairs, np.int64).T
         _, group = connected_components(coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count)), directed=False)
+        group = group.astype(np.int64)
         return replace(self, labels=np.where(self.labels >= 0, group[self.labels], -1), roots=group[self.roots])
 
 
@@ -114,19 +111,19 @@ def _holders(parts: Parts, s: int, reach_down: np.ndarray) -> list[tuple[int, in
     near = near[np.abs(support.depth_inside_m(graph.points[near])) < _NEAR_M]
     if not len(near):
         return []
-    _, cell = KDTree(support.outline_xy).query(graph.points[near, :2])
+    cell = np.asarray(KDTree(support.outline_xy).query(graph.points[near, :2])[1])
     hits = np.unique(np.stack([parts.labels[near], cell], axis=1), axis=0)
     fixed = _edge_neighbours(parts, s)
     tables = {int(parts.roots[t]) for t in range(len(parts.supports)) if parts.supports[t].is_table}
     pairs = []
-    for other, count in zip(*np.unique(hits[:, 0], return_counts=True), strict=True):
-        share = count / len(support.outline_xy)
+    for other in np.unique(hits[:, 0]):
+        share = np.count_nonzero(hits[:, 0] == other) / len(support.outline_xy)
         if share < _BACK_SHARE_MIN:
             continue
         at = near[parts.labels[near] == other]
         firm = len(np.unique(cell[(parts.labels[near] == other) & fixed[near]])) / len(support.outline_xy)
         passes = bool((reach_down[at] < support.level_m - SLAB_M - LEVEL_BAND_M).any())
-        may_be_back = passes and other not in tables and (firm > _FIRM_SHARE_MIN or share > 2 * _BACK_SHARE_MIN)
+        may_be_back = passes and other not in tables and bool(firm > _FIRM_SHARE_MIN or share > 2 * _BACK_SHARE_MIN)
         if _holds(graph, support, np.flatnonzero(parts.labels == other), share, passes, may_be_back):
             pairs.append((int(own), int(other)))
     return pairs
@@ -159,73 +156,6 @@ def _holds(graph: Graph, support: Support, member: np.ndarray, share: float, pas
     seat = np.linalg.norm(np.ptp(support.outline_xy, axis=0))
     inside = np.mean(support.depth_inside_m(points) > _NEAR_M)
     return bool(inside < 0.3 and spread < 1.9 * seat + 0.3)
-
-
-def with_carriers(parts: Parts) -> Parts:
-    """Join what rests on nothing to what is next to it: it must be held by something."""
-    from scipy.spatial import KDTree
-
-    graph = parts.graph
-    free = np.flatnonzero(parts.labels >= 0)
-    tree = KDTree(graph.points[free])
-    pairs = tree.query_pairs(_HOLD_M, output_type="ndarray")
-    a, b = free[pairs].T
-    for _ in range(4):
-        every = members(parts.labels)
-        la, lb = parts.labels[a], parts.labels[b]
-        apart = la != lb
-        if not apart.any():
-            break
-        both = np.concatenate(
-            [np.stack([la[apart], a[apart], lb[apart]], 1), np.stack([lb[apart], b[apart], la[apart]], 1)]
-        )
-        both = np.unique(both, axis=0)
-        rows, count = np.unique(both[:, [0, 2]], axis=0, return_counts=True)
-        ties = []
-        tables = [root for root, support in zip(parts.roots, parts.supports, strict=True) if support.is_table]
-        for part in np.unique(rows[:, 0]):
-            if graph.areas[every[part]].sum() > _CARRIED_AREA_MAX_M2 or _rests(parts, int(part), every[part]):
-                continue
-            mine = rows[:, 0] == part
-            others, weight = rows[mine, 1], count[mine]
-            weight = np.where(np.isin(others, tables), _TABLE_WEIGHT * weight, weight)
-            for other in others[np.lexsort((others, -weight))]:
-                touching = np.unique(both[(both[:, 0] == part) & (both[:, 2] == other), 1])
-                beside = [_beside_table(parts, every[p], graph.points[touching]) for p in (part, other)]
-                if not any(beside):
-                    ties.append((int(part), int(other)))
-                    break
-        if not ties:
-            break
-        parts = parts.joined(ties)
-    return parts
-
-
-def _beside_table(parts: Parts, member: np.ndarray, touching: np.ndarray) -> bool:
-    """Whether the contact is a chair's back at the rim of a table: seen above it, its legs hidden."""
-    points = parts.graph.points[member]
-    top, part = np.quantile(points[:, 2], 0.98), parts.labels[member[0]]
-    for s, support in enumerate(parts.supports):
-        rises = parts.roots[s] != part and SEAT_LEVEL_M[1] < support.level_m < top - 2 * LEVEL_BAND_M
-        if not rises or np.mean(support.depth_inside_m(points) > CELL_M) > 0.5:
-            continue
-        at_rim = np.abs(support.depth_inside_m(touching)) < 3 * _NEAR_M
-        if (at_rim & (np.abs(touching[:, 2] - support.level_m) < 2 * SLAB_M)).mean() > 0.5:
-            return True
-    return False
-
-
-def _rests(parts: Parts, part: int, member: np.ndarray) -> bool:
-    points = parts.graph.points[member]
-    low = np.quantile(points[:, 2], 0.01)
-    if low < _REST_M + FLOOR_BAND_M:
-        return True
-    foot = points[points[:, 2] < low + _REST_M]
-    for s, support in enumerate(parts.supports):
-        at_level = parts.roots[s] != part and abs(low - support.level_m - LEVEL_BAND_M) < _REST_M
-        if at_level and np.mean(support.depth_inside_m(foot) > -CELL_M) > 0.5:
-            return True
-    return False
 
 
 def _parted_tops(parts: Parts) -> list[tuple[int, int]]:

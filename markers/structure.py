@@ -10,6 +10,8 @@ FLOOR_BAND_M = 0.05
 """Sensor noise and drift at 3 m are about 2 cm; what lies flatter than this cannot be told from the floor."""
 WALL_BAND_M = 0.04
 """Half the thickness of a wall's plane, for the same reason; pictures and sockets go with their wall."""
+_FLAT_M = 0.06
+"""What nowhere stands out further than this from its wall is the wall's: pictures, sockets, frayed edges."""
 _SMOOTHING_ROUNDS = 1
 _ROOM_HEIGHT_MIN_M = 1.9
 _WALL_AREA_MIN_M2 = 0.3
@@ -87,9 +89,8 @@ def _cloud_neighbours(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     near = np.isfinite(distance[:, 1:])
     source = np.broadcast_to(np.arange(len(points))[:, None], near.shape)[near]
     cell = np.floor(points / 0.025).astype(np.int64)
-    _, inverse = np.unique(cell, axis=0, return_inverse=True)
-    inverse = np.ravel(inverse)
-    return np.stack([source, neighbour[:, 1:][near]], axis=1), 0.025**2 / np.bincount(inverse)[inverse]
+    inverse = np.ravel(np.unique(cell, axis=0, return_inverse=True)[1])
+    return np.stack([source, np.asarray(neighbour)[:, 1:][near]], axis=1), 0.025**2 / np.bincount(inverse)[inverse]
 
 
 def structure_mask(graph: Graph) -> np.ndarray:
@@ -97,12 +98,19 @@ def structure_mask(graph: Graph) -> np.ndarray:
     z, up = graph.points[:, 2], graph.normals[:, 2]
     mask = (z < FLOOR_BAND_M / 2) | ((z < FLOOR_BAND_M) & (up > 0.7))
     mask |= _ceiling(graph)
+    flat = np.zeros(len(z), bool)
     for normal, offset, along in _walls(graph, mask):
         distance = graph.points[:, :2] @ normal - offset
         lateral = graph.points[:, :2] @ [-normal[1], normal[0]]
         beside = (lateral > along[0] - 0.1) & (lateral < along[1] + 0.1)
         facing = graph.normals[:, :2] @ normal > 0.5
         mask |= beside & ((distance < WALL_BAND_M / 2) | ((distance < WALL_BAND_M) & facing))
+        flat |= beside & (distance < _FLAT_M)
+    rest = graph.components(np.where(mask, -1, 0))
+    part = rest[~mask]
+    area = np.bincount(part, graph.areas[~mask], minlength=1)
+    flat_area = np.bincount(part, (graph.areas * flat)[~mask], minlength=1)
+    mask[~mask] = (flat_area > 0.95 * area)[part]
     return mask
 
 
@@ -140,28 +148,33 @@ def _walls(graph: Graph, known: np.ndarray) -> list[tuple[np.ndarray, float, tup
 def _strongest_plane(graph: Graph, upright: np.ndarray) -> tuple[np.ndarray, float, float]:
     """The vertical plane with the most area: every 2 degrees, in steps of 4 cm, then a least-squares fit."""
     xy, normals, areas = graph.points[upright, :2], graph.normals[upright, :2], graph.areas[upright]
-    azimuth = np.arctan2(normals[:, 1], normals[:, 0])
+    azimuth = np.degrees(np.arctan2(normals[:, 1], normals[:, 0])) % 360
+    order = np.argsort(azimuth, kind="stable")
+    # once around and a bit more, so that every direction's neighbours are one run of the sorted points
+    order, turned = np.concatenate([order, order]), np.concatenate([azimuth[order], azimuth[order] + 360])
     best, normal, offset = 0.0, np.array([1.0, 0.0]), 0.0
-    for angle in np.radians(np.arange(0, 360, 2)):
-        facing = np.abs((azimuth - angle + np.pi) % (2 * np.pi) - np.pi) < np.radians(8)
+    for angle in np.arange(8, 368, 2):
+        facing = order[np.searchsorted(turned, angle - 8) : np.searchsorted(turned, angle + 8)]
         if areas[facing].sum() <= best:
             continue
-        direction = np.array([np.cos(angle), np.sin(angle)])
+        direction = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
         distance = xy[facing] @ direction
         low = distance.min()
         votes = np.bincount(((distance - low) / WALL_BAND_M).astype(int), areas[facing])
         pairs = votes + np.append(votes[1:], 0)
         if pairs.max() > best:
-            best, normal, offset = pairs.max(), direction, low + (pairs.argmax() + 1) * WALL_BAND_M
+            best, normal, offset = float(pairs.max()), direction, low + (pairs.argmax() + 1) * WALL_BAND_M
     for _ in range(3):
         near = (np.abs(xy @ normal - offset) < 1.5 * WALL_BAND_M) & (normals @ normal > 0.85)
-        weight = areas[near]
-        middle = np.average(xy[near], axis=0, weights=weight)
+        if not near.any():
+            break
+        weight = areas[near] / areas[near].sum()
+        middle = weight @ xy[near]
         centred = xy[near] - middle
         _, axes = np.linalg.eigh((centred * weight[:, None]).T @ centred)
         normal = axes[:, 0] if axes[:, 0] @ normal > 0 else -axes[:, 0]
         offset = float(middle @ normal)
-    return normal, offset, float(best)
+    return normal, offset, best
 
 
 def _wall_span(graph: Graph, inliers: np.ndarray, normal: np.ndarray, offset: float) -> tuple[float, float] | None:

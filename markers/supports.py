@@ -148,7 +148,7 @@ def _with_flank(graph: Graph, support: Support, free: np.ndarray) -> Support:
     cell = np.floor((above[:, :2] - support.origin_xy) / CELL_M).astype(np.int64)
     flank = np.zeros(support.inside_m.shape, bool)
     flank[cell[:, 0], cell[:, 1]] = True
-    flank = np.asarray(ndimage.binary_dilation(flank)) & (support.inside_m < CELL_M + 1e-9)
+    flank = np.asarray(ndimage.binary_dilation(flank), bool) & (support.inside_m < CELL_M + 1e-9)
     return replace(support, flank=flank)
 
 
