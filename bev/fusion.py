@@ -36,9 +36,10 @@ def fuse(
         A mesh in the scan's world, in canonical order.
 
     Raises:
-        UserError: no frame has depth within `depth_max_m`.
+        UserError: no frame has depth within `depth_max_m`, or there is no such device.
     """
     o3d = require("open3d")
+    _check_device(device)
     grid = o3d.t.geometry.VoxelBlockGrid(
         ("tsdf", "weight"),
         (o3d.core.float32, o3d.core.float32),
@@ -61,6 +62,16 @@ def fuse(
     if not len(mesh.vertex.positions):
         raise UserError(f"{scan.path}: the depth of {fused} frames does not meet in a surface; are the poses right?")
     return _oriented(mesh)
+
+
+def _check_device(name: str) -> None:
+    o3d = require("open3d")
+    try:
+        device = o3d.core.Device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: must be CPU:0 or CUDA:0, or another number for another GPU") from error
+    if device.get_type() == o3d.core.Device.DeviceType.CUDA and not o3d.core.cuda.is_available():
+        raise UserError(f"--device {name}: Open3D finds no CUDA device here; use CPU:0")
 
 
 def _integrate(grid, frame: Frame, depth_max_m: float, device: str) -> bool:
