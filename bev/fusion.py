@@ -18,7 +18,7 @@ def fuse(
     *,
     voxel_size_m: float = 0.02,
     depth_max_m: float = 4.0,
-    weight_min: float = 3.0,
+    weight_min: int = 4,
     device: str = "CPU:0",
     progress: bool = False,
 ) -> Surface:
@@ -28,7 +28,7 @@ def fuse(
         scan: frames with depth, in any world frame.
         voxel_size_m: edge of a voxel, metres.
         depth_max_m: depth beyond this is left out: sensors' noise grows with its square.
-        weight_min: frames that must have seen a voxel; lower for a scan of a few frames.
+        weight_min: frames that must have seen a place, but no more than a third of those with depth.
         device: Open3D device, `CPU:0` or `CUDA:0`.
         progress: show a bar.
 
@@ -57,9 +57,8 @@ def fuse(
             f"{scan.path}: no depth within {depth_max_m} m in any of {len(scan.frames)} frames; "
             "is --depth-scale right, or the room larger than --depth-max-m?"
         )
-    # a scan of very few frames cannot reach the usual weight anywhere
-    mesh = grid.extract_triangle_mesh(min(weight_min, max(1.0, fused / 3))).cpu()
-    if not len(mesh.vertex.positions):
+    mesh = _extracted(grid, max(1, min(weight_min, round(fused / 3))))
+    if mesh is None:
         raise UserError(f"{scan.path}: the depth of {fused} frames does not meet in a surface; are the poses right?")
     return _oriented(mesh)
 
@@ -87,6 +86,18 @@ def _integrate(grid, frame: Frame, depth_max_m: float, device: str) -> bool:
     blocks = grid.compute_unique_block_coordinates(image, K, camera_from_world, 1.0, depth_max_m)
     grid.integrate(blocks, image, K, camera_from_world, 1.0, depth_max_m)
     return True
+
+
+def _extracted(grid, weight_min: int):
+    """The mesh where at least `weight_min` frames measured; None where there is none."""
+    try:
+        # Open3D keeps what has more than the threshold
+        mesh = grid.extract_triangle_mesh(weight_min - 0.5).cpu()
+    except RuntimeError as error:
+        if "SetVertexColors" in str(error):  # how it fails over an empty mesh
+            return None
+        raise
+    return mesh if len(mesh.vertex.positions) else None
 
 
 def _oriented(mesh) -> Surface:

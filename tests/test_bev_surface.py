@@ -229,11 +229,25 @@ def test_points_that_are_not_kept_are_not_seen() -> None:
 
 
 def test_a_point_just_outside_reaches_into_the_image() -> None:
-    view = OrthoCamera(0.0, 1.0, 1.0, (0.1, 0.1), 10, 10)
-    grid = np.stack(np.meshgrid(np.arange(-0.32, 1.5, 0.3), np.arange(-0.32, 1.5, 0.3)), axis=-1).reshape(-1, 2)
-    points = np.column_stack([grid, np.zeros(len(grid))])
+    # the points nearest to the image's edges lie outside of it
+    x, y = np.meshgrid(np.arange(-0.08, 1.4, 0.29), np.arange(-0.08, 1.4, 0.29))
+    points = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
     cloud = Surface(points, np.zeros((0, 3)), np.zeros(points.shape), np.tile([0.0, 0, 1], (len(points), 1)))
-    assert (SurfaceCaster(cloud).view(view).depth == 1).all()
+    view = OrthoCamera(0.0, 1.0, 1.0, (0.05, 0.05), 20, 20)
+    seen = SurfaceCaster(cloud).view(view)
+    assert (seen.depth == 1).all()
+    shown = cloud.vertices[seen.vertex_ids]
+    assert all((shown[..., axis] < 0).any() and (shown[..., axis] > 1).any() for axis in (0, 1))
+
+
+def test_near_points_are_as_large_as_they_must_be() -> None:
+    """A wall of points 4 cm apart, seen from so near that they are 26 pixels apart, hides what is behind it."""
+    x, y = np.meshgrid(np.arange(-1, 1, 0.04), np.arange(-1, 1, 0.04))
+    wall = np.stack([x.ravel(), y.ravel(), np.zeros(x.size)], axis=1)
+    points = np.concatenate([wall + [0, 0, 0.3], wall + [0.013, 0.017, -1.0]])
+    cloud = Surface(points, np.zeros((0, 3)), np.zeros(points.shape), np.tile([0.0, 0, 1], (len(points), 1)))
+    view = _looking_down(0.6)
+    assert np.abs(SurfaceCaster(cloud).view(view.resized(240, 180)).depth - 0.3).max() < 1e-4
 
 
 def test_clouds_of_few_points_and_none_in_view() -> None:
