@@ -1,5 +1,7 @@
 """What rests on nothing is held by something: loose parts joined to what is next to them."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from markers.parts import Parts
@@ -66,7 +68,7 @@ def _contacts(parts: Parts, pairs: np.ndarray) -> dict[int, dict[int, np.ndarray
     contact, point = np.divmod(keys, total)
     starts = np.flatnonzero(np.diff(contact, prepend=-1))
     found: dict[int, dict[int, np.ndarray]] = {}
-    for start, end in zip(starts, np.append(starts[1:], len(contact)), strict=True):
+    for start, end in pairwise([*starts, len(contact)]):
         part, other = divmod(int(contact[start]), count)
         found.setdefault(part, {})[other] = point[start:end]
     return found

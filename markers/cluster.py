@@ -10,7 +10,7 @@ import numpy as np
 from bev.surface import Surface, canonical_order
 from markers.carriers import with_carriers
 from markers.instance import Instance, fit_box
-from markers.parts import first_parts, with_backs_and_frames, with_bodies
+from markers.parts import first_parts, with_backs_and_frames, with_bodies, with_feet
 from markers.structure import Graph, structure_mask, surface_graph
 from markers.supports import find_supports, members
 
@@ -55,8 +55,7 @@ def object_labels(graph: Graph) -> np.ndarray:
     parts = first_parts(graph, free, supports, owner)
     parts = with_bodies(parts)
     parts = with_backs_and_frames(parts, free)
-    parts = with_carriers(parts)
-    return parts.labels
+    return with_feet(with_carriers(parts)).labels
 
 
 def _trimmed(points: np.ndarray) -> np.ndarray:

@@ -24,6 +24,9 @@ _FRAME_SHARE_MIN = 0.3
 _ENCLOSED_SHARE_MIN = 0.5
 _NEAR_M = 0.06
 _LEG_GAP_M = 0.1
+_FOOT_M = 0.004
+_FOOT_RINGS = 2
+"""Two centimetres in a mesh of one- to two-centimetre edges."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,13 +96,30 @@ def with_backs_and_frames(parts: Parts, free: np.ndarray) -> Parts:
     whole = parts.graph.components(np.where(free & ~tops, 0, -1))
     lowest = np.full(whole.max(initial=-1) + 1, np.inf)
     np.minimum.at(lowest, whole[whole >= 0], parts.graph.points[whole >= 0, 2])
-    reach_down = np.where(whole >= 0, lowest[whole], np.inf)
+    reach_down = np.append(lowest, np.inf)[whole]
     for _ in range(3):
         pairs = [pair for s in range(len(parts.supports)) for pair in _holders(parts, s, reach_down)]
         if not pairs:
             break
         parts = parts.joined(pairs)
     return parts
+
+
+def with_feet(parts: Parts) -> Parts:
+    """Give back to what stands on a plane its lowest two centimetres, which went with the plane."""
+    graph, labels = parts.graph, parts.labels.copy()
+    level = np.array([s.level_m for s in parts.supports] or [0.0])[np.maximum(parts.owner, 0)]
+    foot = (parts.owner >= 0) & (graph.normals[:, 2] < 0.7) & (graph.points[:, 2] > level + _FOOT_M)
+    a, b = np.concatenate([graph.edges, graph.edges[:, ::-1]]).T
+    for _ in range(_FOOT_RINGS):
+        up = foot[a] & (labels[a] != labels[b]) & (labels[b] >= 0) & (graph.points[b, 2] > level[a])
+        # where two things meet, the one with the lower number, whatever the order of the edges
+        winner = np.full(len(labels), np.iinfo(np.int64).max)
+        np.minimum.at(winner, a[up], labels[b[up]])
+        changed = np.unique(a[up])
+        labels[changed] = winner[changed]
+        foot[changed] = False
+    return replace(parts, labels=labels)
 
 
 def _holders(parts: Parts, s: int, reach_down: np.ndarray) -> list[tuple[int, int]]:

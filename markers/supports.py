@@ -59,7 +59,7 @@ class Support:
         return self.level_m > SEAT_LEVEL_M[1] and self.inside_m.max() > _TABLE_HALF_WIDTH_M
 
     def _look_up(self, grid: np.ndarray, points: np.ndarray, elsewhere: float | bool) -> np.ndarray:
-        cell = np.floor((points[:, :2] - self.origin_xy) / CELL_M).astype(np.int64)
+        cell = _cells(points, self.origin_xy)
         on_grid = ((cell >= 0) & (cell < grid.shape)).all(axis=1)
         values = np.full(len(points), elsewhere)
         values[on_grid] = grid[cell[on_grid, 0], cell[on_grid, 1]]
@@ -124,7 +124,7 @@ def _support(top: np.ndarray, level: float, area: float) -> Support:
 
     pad = _CLOSING_CELLS + 3
     origin = (np.floor(top[:, :2].min(axis=0) / CELL_M) - pad) * CELL_M
-    cell = np.floor((top[:, :2] - origin) / CELL_M + 1e-9).astype(np.int64)
+    cell = _cells(top, origin)
     seen = np.zeros(cell.max(axis=0) + 1 + pad, bool)
     seen[cell[:, 0], cell[:, 1]] = True
     y, x = np.mgrid[-_CLOSING_CELLS : _CLOSING_CELLS + 1, -_CLOSING_CELLS : _CLOSING_CELLS + 1]
@@ -145,11 +145,16 @@ def _with_flank(graph: Graph, support: Support, free: np.ndarray) -> Support:
     above = graph.points[free & (z > LEVEL_BAND_M) & (z < 2 * SLAB_M)]
     depth = support.depth_inside_m(above)
     above = above[(depth > -4 * CELL_M) & (depth < CELL_M + 1e-9)]
-    cell = np.floor((above[:, :2] - support.origin_xy) / CELL_M).astype(np.int64)
+    cell = _cells(above, support.origin_xy)
     flank = np.zeros(support.inside_m.shape, bool)
     flank[cell[:, 0], cell[:, 1]] = True
     flank = np.asarray(ndimage.binary_dilation(flank), bool) & (support.inside_m < CELL_M + 1e-9)
     return replace(support, flank=flank)
+
+
+def _cells(points: np.ndarray, origin_xy: np.ndarray) -> np.ndarray:
+    # vertices of made-up rooms lie on the lines between cells, on either side by their rounding
+    return np.floor((points[:, :2] - origin_xy) / CELL_M + 1e-4).astype(np.int64)
 
 
 def members(labels: np.ndarray) -> list[np.ndarray]:
