@@ -17,9 +17,9 @@ from bev.surface import Surface
 __all__ = ["estimate_up", "estimate_wall_yaw", "face_the_cameras", "floor_height_m", "upright"]
 
 _SQUARE_WITHIN = 0.04
-_LINE_M = 0.02
-_AROUND_LINES = 15
-_CHANCE_SHARE = 0.003
+_LINE_M = 0.01
+_AROUND_LINES = 21
+_CHANCE_SHARE = 0.0015
 
 
 def upright(scan: Scan, surface: Surface) -> tuple[Scan, Surface]:
@@ -110,7 +110,7 @@ def _lines_along(sides: Facets, yaw: float) -> float:
 
 
 def _lines_across(sides: Facets, angle: float) -> np.ndarray:
-    """(M,) square metres per 2 cm, facing along `angle`, by which a place stands out from its surroundings."""
+    """(M,) square metres per cm, facing along `angle`, by which a place stands out from its surroundings."""
     axis = np.array([np.cos(angle), np.sin(angle)])
     facing = np.abs(sides.normals[:, :2] @ axis) > np.cos(np.radians(20.0))
     if not facing.any():
