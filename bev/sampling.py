@@ -35,11 +35,13 @@ def coverage_sample(shares: np.ndarray, weights: np.ndarray, wanted: int) -> lis
     _check(wanted)
     shares = np.asarray(shares, np.float32)
     best = np.zeros(shares.shape[1], np.float32)
+    total = float(np.abs(weights).sum())
     chosen: list[int] = []
     for _ in range(min(wanted, len(shares))):
         gain = np.maximum(shares - best, 0) @ weights
         gain[chosen] = -1
-        position = int(gain.argmax())
+        # sums of the same numbers in another order differ in their last bits, which must not decide
+        position = int((gain >= gain.max() - 1e-9 * total).argmax())
         if gain[position] <= 0:
             position = _farthest(chosen, len(shares))
         chosen.append(position)
