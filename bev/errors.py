@@ -56,6 +56,7 @@ def _load_libusb() -> None:
 
 
 def _missing_library(module: str, message: str) -> str:
+    message = " ".join(message.split())
     found = re.search(r"(lib[\w.+-]+?)\.so", message)
     package = _DEBIAN_PACKAGE.get(found.group(1)) if found else None
     if package:

@@ -108,6 +108,12 @@ def test_once_nothing_is_gained_frames_far_in_time_fill_up() -> None:
     assert coverage_sample(np.zeros((5, 3)), np.ones(3), 3) == [0, 2, 4]
 
 
+def test_no_frame_is_taken_twice_for_next_to_nothing() -> None:
+    shares = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    assert coverage_sample(shares, np.array([1.0, 1e-12]), 2) == [0, 2]
+    assert coverage_sample(shares, np.array([1.0, 1e-12]), 3) == [0, 1, 2]
+
+
 def test_more_wanted_than_there_are_gives_all() -> None:
     assert coverage_sample(np.random.default_rng(0).random((4, 3)), np.ones(3), 9) == [0, 1, 2, 3]
     assert uniform_sample(4, 9) == [0, 1, 2, 3]
