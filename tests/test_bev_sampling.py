@@ -110,7 +110,7 @@ def test_once_nothing_is_gained_frames_far_in_time_fill_up() -> None:
 
 def test_no_frame_is_taken_twice_for_next_to_nothing() -> None:
     shares = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
-    assert coverage_sample(shares, np.array([1.0, 1e-12]), 2) == [0, 2]
+    assert coverage_sample(shares, np.array([1.0, 1e-12]), 2) == [0, 1]
     assert coverage_sample(shares, np.array([1.0, 1e-12]), 3) == [0, 1, 2]
 
 
