@@ -10,11 +10,15 @@ from markers.supports import CELL_M, LEVEL_BAND_M, SEAT_LEVEL_M, SLAB_M, members
 
 _HOLD_M = 0.05
 """Gaps this wide are the sensor's: thin rods and leaves come out in pieces."""
+_CELL_M = 0.015
 _REST_M = 0.03
+"""What ends so near above a plane or the floor stands on it."""
 _CARRIED_AREA_MAX_M2 = 0.5
+"""Larger things whose foot was not seen are furniture, not parts of it."""
 _TABLE_WEIGHT = 0.3
 """Under a table most things are chairs, so a loose part goes to a table only where little else is near."""
 _RIM_M = 0.18
+"""Backs lean: so far from a table's outline one may be and still be beside the table."""
 _ROUNDS = 4
 
 
@@ -26,7 +30,7 @@ def with_carriers(parts: Parts) -> Parts:
     """
     from scipy.spatial import KDTree
 
-    free = np.flatnonzero(parts.labels >= 0)
+    free = _thinned(parts, np.flatnonzero(parts.labels >= 0))
     if len(free) < 2:
         return parts
     pairs = KDTree(parts.graph.points[free]).query_pairs(_HOLD_M, output_type="ndarray")
@@ -38,6 +42,16 @@ def with_carriers(parts: Parts) -> Parts:
             break
         parts = parts.joined(ties)
     return parts
+
+
+def _thinned(parts: Parts, points: np.ndarray) -> np.ndarray:
+    """One point of every part in each cell of 1.5 cm, so that a dense scan has no more pairs than a coarse one."""
+    cell = np.floor(parts.graph.points[points] / _CELL_M).astype(np.int64)
+    cell -= cell.min(axis=0, initial=0)
+    size = cell.max(axis=0, initial=0) + 1
+    key = (cell[:, 0] * size[1] + cell[:, 1]) * size[2] + cell[:, 2]
+    _, first = np.unique(key * (parts.labels.max(initial=0) + 1) + parts.labels[points], return_index=True)
+    return points[np.sort(first)]
 
 
 def _ties(parts: Parts, pairs: np.ndarray) -> list[tuple[int, int]]:

@@ -14,16 +14,23 @@ from markers.supports import LEVEL_BAND_M, SEAT_LEVEL_M, SLAB_M, Support, member
 _UNDER_SHARE_MIN = 0.7
 _BODY_MARGIN_M = 0.08
 """A carton's sides bulge, a cabinet's front stands out below its top."""
+_LEG_GAP_M = 0.1
+"""Of a leg under a table the uppermost decimetre is what cameras above see least."""
 _COLUMN_SHARE_MIN = 0.15
+"""A piece is cut by columns where two of them hold this much of it each; less is an overhang."""
+_NEAR_M = 0.06
+"""What is this near a plane's outline is at its rim: a back stands on the rim, a cushion or a box within it."""
 _RISE_MIN_M = 0.1
 _BACK_RISE_MAX_M = 0.8
 """No back is higher above its seat; what is higher is a wardrobe behind a box."""
 _BACK_SHARE_MIN = 0.12
+"""Of a seat's outline, how much its back or one arm takes: a chair's back a quarter, a sofa's arm an eighth."""
 _FIRM_SHARE_MIN = 0.06
+"""Of that, how much is joined in the surface itself; a table beside an armchair is near it but apart."""
 _FRAME_SHARE_MIN = 0.3
+"""Of a board's outline, how much is held by what runs on above and below it: the two ends of a shelf."""
 _ENCLOSED_SHARE_MIN = 0.5
-_NEAR_M = 0.06
-_LEG_GAP_M = 0.1
+"""A board with walls around half of its outline is a shelf's bottom; nothing that stands on a table reaches so far."""
 _FOOT_M = 0.004
 _FOOT_RINGS = 2
 """Two centimetres in a mesh of one- to two-centimetre edges."""
