@@ -60,8 +60,8 @@ def rank_views(
     for position, frame in enumerate(track(scan.frames, "rank views", show=progress)):
         near = cells.seen_by(frame.camera)
         if len(near):
-            score = _score(points[near], normals[near], frame.camera, caster)
-            _insert(best, scores, near, np.int16(position), score)
+            seen, score = _visible(points, normals, near, frame.camera, caster)
+            _insert(best, scores, seen, np.int16(position), score)
     unsorted_best, unsorted_scores = np.empty_like(best), np.empty_like(scores)
     unsorted_best[:, order], unsorted_scores[:, order] = best, scores
     return RankedViews(unsorted_best, unsorted_scores)
@@ -228,29 +228,39 @@ def _sort_into_cells(points: np.ndarray) -> tuple[np.ndarray, _Cells]:
     return order, _Cells(centers, np.append(starts, len(points)))
 
 
-def _score(points: np.ndarray, normals: np.ndarray, camera: Camera, caster: SurfaceCaster) -> np.ndarray:
-    """(N,) float32: image pixels per square metre of surface, 0 where the point is hidden or outside."""
-    world_from_camera = camera.world_from_camera.astype(np.float32)
-    offset = points - world_from_camera[:3, 3]
-    in_camera = offset @ world_from_camera[:3, :3]
+def _visible(
+    points: np.ndarray, normals: np.ndarray, near: np.ndarray, camera: Camera, caster: SurfaceCaster
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the points `near`, (n,) rows, the camera sees, and their (m,) scores: image pixels per square metre."""
+    in_camera = _in_camera(np.take(points, near, axis=0), camera)
     depth = in_camera[:, 2]
     safe = np.maximum(depth, 1e-3)
     K = camera.K.astype(np.float32)
     u = in_camera[:, 0] / safe * K[0, 0] + K[0, 2]
     v = in_camera[:, 1] / safe * K[1, 1] + K[1, 2]
     inside = (depth > 0.05) & (u > _BORDER_PX) & (u < camera.width - _BORDER_PX)
-    inside &= (v > _BORDER_PX) & (v < camera.height - _BORDER_PX)
+    inside = np.flatnonzero(inside & (v > _BORDER_PX) & (v < camera.height - _BORDER_PX))
     scale = _OCCLUSION_WIDTH_PX / camera.width
     small = camera.resized(_OCCLUSION_WIDTH_PX, max(1, round(camera.height * scale)))
     surface_depth, tolerance, trust = _occlusion(caster, small)
-    column = np.clip((u * scale).astype(np.int32), 0, small.width - 1)
-    row = np.clip((v * (small.height / camera.height)).astype(np.int32), 0, small.height - 1)
-    visible = inside & (np.abs(depth - surface_depth[row, column]) < tolerance[row, column])
-    distance = np.sqrt(np.einsum("ij,ij->i", offset, offset))
-    cosine = -np.einsum("ij,ij->i", offset, normals) / np.maximum(distance, 1e-6)
-    visible &= cosine > _MIN_COSINE
-    resolution = K[0, 0] * K[1, 1] * cosine / np.maximum(distance, 0.1) ** 2
-    return np.where(visible, resolution * trust[row, column], 0).astype(np.float32)
+    column = np.minimum((u[inside] * scale).astype(np.int32), small.width - 1)
+    row = np.minimum((v[inside] * (small.height / camera.height)).astype(np.int32), small.height - 1)
+    pixel = row * small.width + column
+    in_sight = np.abs(depth[inside] - surface_depth.ravel()[pixel]) < tolerance.ravel()[pixel]
+    inside, pixel = inside[in_sight], pixel[in_sight]
+    offset = in_camera[inside]
+    distance = np.maximum(np.sqrt(np.einsum("ij,ij->i", offset, offset)), 0.1)
+    towards = np.take(points, near[inside], axis=0) - camera.center.astype(np.float32)
+    cosine = -np.einsum("ij,ij->i", towards, np.take(normals, near[inside], axis=0)) / distance
+    facing = cosine > _MIN_COSINE
+    score = K[0, 0] * K[1, 1] * cosine / distance**2 * trust.ravel()[pixel]
+    return near[inside[facing]], score[facing].astype(np.float32)
+
+
+def _in_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N, 3) float32 points in the camera's frame; OpenCV's loop, because BLAS threads cost more than so few sums."""
+    camera_from_world = camera.camera_from_world[:3].astype(np.float32)
+    return cv2.transform(points[None], camera_from_world)[0]
 
 
 def _occlusion(caster: SurfaceCaster, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
