@@ -199,6 +199,8 @@ def _exposed(mean: np.ndarray, brightness: np.ndarray) -> np.ndarray:
 
 def _lookup(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """(n,) float64 brightness at uv (n, 2) pixels, bilinear."""
+    if not len(uv):
+        return np.zeros(0)  # which OpenCV refuses
     columns = 256
     count = -(-len(uv) // columns) * columns
     at = np.zeros((count, 2), np.float32)
