@@ -130,7 +130,7 @@ class SurfaceCaster:
         hit = np.isfinite(depth)
         face_ids = np.where(hit, answer["primitive_ids"].numpy(), 0).astype(np.int64)
         if self._kept is not None:
-            face_ids = self._kept[face_ids]
+            face_ids = np.append(self._kept, 0)[face_ids]  # what hit nothing has index 0, even where nothing is kept
         second_third = answer["primitive_uvs"].numpy()
         weights = np.concatenate([1 - second_third.sum(axis=1, keepdims=True), second_third], axis=1)
         vertex_ids = self.surface.faces[face_ids, weights.argmax(axis=1)]

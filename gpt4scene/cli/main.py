@@ -1,8 +1,13 @@
 """The command `gpt4scene`: one subcommand per file of this folder."""
 
+import functools
+import io
 import logging
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
+from typing import Any
 
 import tyro
 
@@ -25,16 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for noisy in ("matplotlib", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"demo": demo, "prepare": prepare, "view": view},
-            prog="gpt4scene",
-            description=DESCRIPTION,
-            args=arguments,
-        )
+        _parsed(arguments)()
     except UserError as error:
         if debug:
             raise
-        sys.stderr.write(f"gpt4scene: {error}\n")
+        line = " ".join(str(error).splitlines())
+        sys.stderr.write(f"gpt4scene: {line}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ngpt4scene: interrupted; the same command again goes on where it stopped\n")
@@ -45,3 +46,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """The console script."""
     sys.exit(main())
+
+
+def _parsed(arguments: list[str]) -> Callable[[], None]:
+    """The command with its arguments, to be called: so that tyro's errors are those of parsing and no others."""
+    commands = {"demo": _later(demo), "prepare": _later(prepare), "view": _later(view)}
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(
+                commands, prog="gpt4scene", description=DESCRIPTION, args=arguments
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise  # help was asked for
+        helped = "".join(f"{name} " for name in arguments[:1] if name in commands)
+        raise UserError(f"{_one_line(complaint.getvalue())}; see `gpt4scene {helped}--help`") from None
+
+
+def _later(command: Callable[..., None]) -> Callable[..., Any]:
+    @functools.wraps(command)
+    def bound(*args: Any, **options: Any) -> Callable[[], None]:
+        return functools.partial(command, *args, **options)
+
+    return bound
+
+
+def _one_line(box: str) -> str:
+    """What the frame that tyro draws around a complaint says, up to its first line or gap."""
+    # the frame is of other characters where the terminal speaks no UTF-8
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [row.strip("│| ") for row in plain.splitlines()[1:-1]]
+    sections = [section.strip().split("\n") for section in re.split(r"\n(?:[─-]+|)\n", "\n".join(rows))]
+    said = " ".join(sections[0]).rstrip(".")
+    if len(sections) > 1 and sections[1][0].startswith("Perhaps"):
+        said += f"; perhaps you meant {sections[1][1].split()[0]}"
+    return said

@@ -76,7 +76,7 @@ def prepare(
     given = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     arguments = {name: value for name, value in given.items() if name not in ("out", "overwrite", "progress")}
     path, out = Path(path), Path(out)
-    _check(frames=frames, bev_size=bev_size, voxel_size_m=voxel_size_m, depth_max_m=depth_max_m)
+    _check(frames, bev_size, voxel_size_m, depth_max_m, cut_height_m)
     scan = read_scan(
         path,
         format=format,
@@ -190,12 +190,13 @@ _ROOM_ARGUMENTS = (
 )
 
 
-def _check(*, frames: int, bev_size: int, voxel_size_m: float, depth_max_m: float) -> None:
+def _check(frames: int, bev_size: int, voxel_size_m: float, depth_max_m: float, cut_height_m: float | None) -> None:
     for option, value, least, most in (
         ("--frames", frames, 1, 1000),
         ("--bev-size", bev_size, 64, 8192),
         ("--voxel-size-m", voxel_size_m, 0.002, 0.5),
         ("--depth-max-m", depth_max_m, 0.1, 100),
+        ("--cut-height-m", 1.0 if cut_height_m is None else cut_height_m, 0.05, 100),
     ):
         if not least <= value <= most:
             raise UserError(f"{option} {value}: must be between {least} and {most}")
