@@ -25,7 +25,7 @@ _WORTHWHILE = 0.9
 """Poses stay as they are unless the images then differ by less than this share of before."""
 _NOISE = 10.0
 """Brightness, of 255, by which a right pose still differs: highlights, motion blur, a coarse surface."""
-_SAMPLES_PER_FACT = 100
+_SAMPLES_PER_FACT = 200
 """Neighbouring pixels err alike, so that many of them weigh as one against the prior."""
 _RELAXATION = 1.6
 """The two steps alternate towards each other, each going part of the way: a longer stride saves rounds."""
