@@ -3,13 +3,14 @@
 from itertools import combinations
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bev.camera import Camera
-from bev.sampling import coverage_sample, surface_shares, uniform_sample
+from bev.sampling import coverage_sample, prefer_sharp, surface_shares, uniform_sample
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
 
@@ -156,3 +157,29 @@ def test_from_farther_away_more_is_seen() -> None:
 def test_portrait_frames_and_tiny_ones_are_looked_at_too() -> None:
     shares = _shares([_from_above(0, 0, 1, (120, 160)), _from_above(1, 0, 1, (8, 6)), _from_above(2, 0, 1, (200, 1))])
     assert (shares > 0).any(axis=1).all()
+
+
+def blurred_scan(count: int, sharp: set[int]) -> Scan:
+    """Frames of one noise image, blurred but for some."""
+    image = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    soft = cv2.GaussianBlur(image, (0, 0), 3)
+    camera = Camera(np.array([[100.0, 0, 64], [0, 100, 48], [0, 0, 1]]), 128, 96, np.eye(4))
+    frames = [Frame(i, i / 30, camera, lambda i=i: image if i in sharp else soft) for i in range(count)]
+    return Scan("blur", Path("blur"), "test", tuple(frames))
+
+
+def test_a_sharper_frame_close_by_is_preferred_where_it_shows_as_much():
+    shares = np.ones((20, 4), np.float32)
+    shares[12] = 0.5  # sharp, but shows less
+    scan = blurred_scan(20, sharp={5, 12, 19})
+    assert prefer_sharp(scan, [3, 11, 14], shares, np.ones(4)) == [5, 12, 14]
+    alone = np.zeros((20, 1), np.float32)
+    alone[11], alone[12] = 1.0, 0.5
+    assert prefer_sharp(scan, [11], alone, np.ones(1)) == [11]
+    assert prefer_sharp(scan, [15], np.ones((20, 1), np.float32), np.ones(1)) == [12]
+
+
+def test_exchanged_frames_stay_different_frames():
+    scan = blurred_scan(8, sharp={4})
+    chosen = prefer_sharp(scan, [2, 3, 6], np.ones((8, 1), np.float32), np.ones(1))
+    assert 4 in chosen and len(set(chosen)) == 3

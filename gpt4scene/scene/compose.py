@@ -9,7 +9,7 @@ import numpy as np
 
 from bev.camera import View
 from bev.render import Bev
-from bev.sampling import coverage_sample, surface_shares, uniform_sample
+from bev.sampling import coverage_sample, prefer_sharp, surface_shares, uniform_sample
 from bev.scan import Scan
 from bev.surface import Surface, SurfaceCaster
 from gpt4scene.scene.contents import BevView, SceneFrame, SceneInstance, SceneRun, SceneSource, Trajectory
@@ -117,7 +117,8 @@ def _choose(scan: Scan, table: VisibilityTable, caster: SurfaceCaster, wanted: i
     cells = surface_shares(caster, scan)
     object_weights = np.full(objects.shape[1], 1 / max(objects.shape[1], 1))
     cell_weights = np.full(cells.shape[1], _SURFACE_WEIGHT / max(cells.shape[1], 1))
-    return coverage_sample(np.hstack([objects, cells]), np.append(object_weights, cell_weights), wanted)
+    shares, weights = np.hstack([objects, cells]), np.append(object_weights, cell_weights)
+    return prefer_sharp(scan, coverage_sample(shares, weights, wanted), shares, weights)
 
 
 def _with_frames(instance: Instance, scan: Scan, table: VisibilityTable) -> Instance:
