@@ -242,11 +242,16 @@ def write_seven_scenes(film: Film, folder: Path) -> Path:
         assert frame.depth_camera is not None and frame.read_depth is not None
         stem = folder / f"frame-{frame.index:06d}"
         color = cv2.cvtColor(frame.read_color(), cv2.COLOR_RGB2BGR)
-        cv2.imwrite(f"{stem}.color.jpg", color, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        _write_image(Path(f"{stem}.color.jpg"), color, [cv2.IMWRITE_JPEG_QUALITY, 95])
         millimetres = np.rint(frame.read_depth() * 1000).astype(np.uint16)
-        cv2.imwrite(f"{stem}.depth.png", millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        _write_image(Path(f"{stem}.depth.png"), millimetres, [cv2.IMWRITE_PNG_COMPRESSION, 3])
         np.savetxt(f"{stem}.pose.txt", frame.depth_camera.world_from_camera, fmt="%.9f")
     return folder
+
+
+def _write_image(path: Path, image: np.ndarray, options: list[int]) -> None:
+    """Unlike `cv2.imwrite`, which says nothing of a full disk."""
+    path.write_bytes(cv2.imencode(path.suffix, image, options)[1].tobytes())
 
 
 def _intrinsics(focal: float, size: tuple[int, int]) -> np.ndarray:
