@@ -38,6 +38,8 @@ def require(module: str, extra: str | None = None) -> Any:
         wanted = f"gpt4scene[{extra}]" if extra else "gpt4scene"
         raise UserError(f"{error.name} is not installed: run `pip install '{wanted}'`") from error
     except ImportError as error:
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error  # Ctrl-C, which compiled modules report as a failure of theirs
         raise UserError(_missing_library(module, str(error))) from error
 
 

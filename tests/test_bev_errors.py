@@ -84,6 +84,15 @@ def test_a_fault_inside_a_module_is_not_taken_for_a_missing_one(monkeypatch: pyt
         require("json")
 
 
+def test_an_interruption_while_importing_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> ModuleType:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    with pytest.raises(KeyboardInterrupt):
+        require("cv2")
+
+
 def test_open3d_gets_libusb_from_its_wheel_where_the_system_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = []
 
