@@ -2,7 +2,6 @@
 
 from bev.camera import Camera, OrthoCamera
 from bev.errors import UserError
-from bev.filming import film, write_seven_scenes
 from bev.fusion import fuse
 from bev.readers import read_scan
 from bev.reconstruct import reconstruct
@@ -10,7 +9,6 @@ from bev.render import Bev, render_bev
 from bev.sampling import coverage_sample, uniform_sample
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster, load_surface, save_surface
-from bev.synthetic import synthetic_room
 
 __all__ = [
     "Bev",
@@ -22,14 +20,11 @@ __all__ = [
     "SurfaceCaster",
     "UserError",
     "coverage_sample",
-    "film",
     "fuse",
     "load_surface",
     "read_scan",
     "reconstruct",
     "render_bev",
     "save_surface",
-    "synthetic_room",
     "uniform_sample",
-    "write_seven_scenes",
 ]

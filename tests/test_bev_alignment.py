@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from bev.alignment import align_to_surface
-from bev.filming import Film, film
 from bev.scan import Scan
-from bev.synthetic import synthetic_room
+from bev.synthetic import Film, film, synthetic_room
 
 
 @pytest.fixture(scope="module")

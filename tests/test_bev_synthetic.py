@@ -6,12 +6,11 @@ import pytest
 
 from bev.camera import Camera, invert_rigid, pixel_centers, transform_points
 from bev.errors import require
-from bev.filming import film, write_seven_scenes
 from bev.readers import read_scan
-from bev.sensor import DISPARITY_STEP, FAR_M, axial_noise_m, sensed_depth
 from bev.surface import SurfaceCaster
-from bev.synthetic import Room, RoomObject, synthetic_room
-from bev.walk import camera_walk
+from bev.synthetic import Room, RoomObject, film, synthetic_room, write_seven_scenes
+from bev.synthetic.sensor import DISPARITY_STEP, FAR_M, axial_noise_m, sensed_depth
+from bev.synthetic.walk import camera_walk
 
 TOUCH_M = 0.01
 ROOMS = [(seed, False) for seed in range(16)] + [(seed, True) for seed in range(16, 20)]

@@ -10,13 +10,12 @@ from bev.camera import Camera, transform_points
 from bev.connected import check_connected
 from bev.errors import UserError
 from bev.facets import facets_of, levels_along
-from bev.filming import film
 from bev.fusion import fuse
 from bev.readers import read_scan
 from bev.scan import Frame, Scan
 from bev.storeys import pick_storey
 from bev.surface import Surface
-from bev.synthetic import synthetic_room
+from bev.synthetic import film, synthetic_room
 from bev.upright import estimate_up, estimate_wall_yaw, face_the_cameras, floor_height_m, upright
 
 K = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])

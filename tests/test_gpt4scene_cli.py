@@ -19,9 +19,8 @@ import pytest
 
 from bev.camera import invert_rigid
 from bev.errors import UserError
-from bev.filming import Film, film, write_seven_scenes
 from bev.surface import load_surface
-from bev.synthetic import synthetic_room
+from bev.synthetic import Film, film, synthetic_room, write_seven_scenes
 from gpt4scene.cli.main import main
 from gpt4scene.scene import prepare as prepare_module
 from gpt4scene.scene.scene import load_scene

@@ -9,9 +9,8 @@ import pytest
 
 import bev
 import gpt4scene
-from bev.filming import Film, film, write_seven_scenes
 from bev.surface import SurfaceCaster, save_surface
-from bev.synthetic import synthetic_room
+from bev.synthetic import Film, film, synthetic_room, write_seven_scenes
 from gpt4scene.scene.prepare import prepare
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bev import Scan, Surface, film, fuse, synthetic_room
+from bev import Scan, Surface, fuse
 from bev.camera import transform_points
 from bev.errors import require
 from bev.surface import canonical_order
-from bev.synthetic import Room
+from bev.synthetic import Room, film, synthetic_room
 from markers.cluster import cluster
 from markers.instance import Instance, vertex_instance_ids
 

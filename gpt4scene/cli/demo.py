@@ -17,21 +17,21 @@ def demo(
     """Film a synthetic room, write it as a capture, and prepare that like a user's own scan.
 
     Args:
-        out: folder for the capture (`capture/`) and the scene (`scene/`).
+        out: folder for the scene (`scene/`); the capture is kept beside it, under `.cache/`.
         seed: which room.
         capture_frames: how many frames are filmed.
         frames: how many of them the scene shows.
     """
-    from bev.filming import film, write_seven_scenes
-    from bev.synthetic import synthetic_room
+    from bev.synthetic import film, synthetic_room, write_seven_scenes
     from gpt4scene.scene.prepare import prepare
     from gpt4scene.scene.steps import Steps
     from gpt4scene.scene.summary import summary
 
     def write(folder: Path) -> None:
-        write_seven_scenes(film(synthetic_room(seed), frames=capture_frames, registered=False), folder)
+        walk = film(synthetic_room(seed), frames=capture_frames, registered=False)
+        write_seven_scenes(walk, folder, progress=sys.stderr.isatty())
 
     with Steps(out) as steps:
-        capture = steps.run("capture", {"seed": seed, "frames": capture_frames}, write)
+        capture = steps.run(f"room-{seed:03d}", {"seed": seed, "frames": capture_frames}, write)
     scene = prepare(capture, out / "scene", frames=frames, progress=sys.stderr.isatty())
     sys.stdout.write(summary(scene, out / "scene"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bev.solids import Solid, blob, box, joined, lathe, rod, turn_x, turn_z
+from bev.synthetic.solids import Solid, blob, box, joined, lathe, rod, turn_x, turn_z
 
 Materials = dict[str, int]
 

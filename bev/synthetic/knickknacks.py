@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from bev.furniture import Builder, Materials, Thing, pick, standing
-from bev.solids import blob, box, lathe, rod, turn_x, turn_z
+from bev.synthetic.furniture import Builder, Materials, Thing, pick, standing
+from bev.synthetic.solids import blob, box, lathe, rod, turn_x, turn_z
 
 
 def plant(rng: np.random.Generator, m: Materials) -> Thing:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from bev.errors import require
-from bev.synthetic import Room
+from bev.synthetic.room import Room
 
 CELL_M = 0.05
 TALL_M = 1.2

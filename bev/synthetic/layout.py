@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bev import furniture, knickknacks
-from bev.furniture import Builder, Materials, Thing
-from bev.solids import Solid, turn_z
+from bev.synthetic import furniture, knickknacks
+from bev.synthetic.furniture import Builder, Materials, Thing
+from bev.synthetic.solids import Solid, turn_z
 
 GAP_M = 0.003
 MOST = 30

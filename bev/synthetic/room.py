@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bev.errors import require
-from bev.layout import Placed, furnish
-from bev.materials import Atlas, build_atlas
-from bev.solids import Solid, joined, patch
 from bev.surface import Surface
+from bev.synthetic.layout import Placed, furnish
+from bev.synthetic.materials import Atlas, build_atlas
+from bev.synthetic.solids import Solid, joined, patch
 
 WALL_HEIGHT_M = 2.5
 FLOOR, WALL, CEILING = 1, 2, 3

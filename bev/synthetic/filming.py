@@ -10,11 +10,12 @@ import numpy as np
 
 from bev.camera import Camera, pixel_centers
 from bev.errors import require
+from bev.progress import track
 from bev.scan import Frame, Scan
-from bev.sensor import photographed, sensed_depth
 from bev.surface import Surface
-from bev.synthetic import Room
-from bev.walk import camera_walk
+from bev.synthetic.room import Room
+from bev.synthetic.sensor import photographed, sensed_depth
+from bev.synthetic.walk import camera_walk
 
 FRAME_RATE = 6.0
 BASELINE_M = 0.025
@@ -225,7 +226,7 @@ def _camera_rays(K: bytes, width: int, height: int) -> np.ndarray:
     return camera.rays(pixel_centers(width, height))[1].astype(np.float32)
 
 
-def write_seven_scenes(film: Film, folder: Path) -> Path:
+def write_seven_scenes(film: Film, folder: Path, *, progress: bool = False) -> Path:
     """Write a film in the 7-Scenes layout: colour, depth (millimetres), poses of the depth camera, calibration.
 
     Calibrations of that layout count integer pixel centres, so half a pixel is taken off the principal points.
@@ -238,7 +239,7 @@ def write_seven_scenes(film: Film, folder: Path) -> Path:
         K[:2, 2] -= 0.5
         np.savetxt(folder / f"{name}.txt", K, fmt="%.9g")
     np.savetxt(folder / "color_from_depth.txt", first.color_from_depth, fmt="%.9f")
-    for frame in film.scan.frames:
+    for frame in track(film.scan.frames, "film the room", show=progress):
         assert frame.depth_camera is not None and frame.read_depth is not None
         stem = folder / f"frame-{frame.index:06d}"
         color = cv2.cvtColor(frame.read_color(), cv2.COLOR_RGB2BGR)

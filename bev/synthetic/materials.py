@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from bev import patterns
+from bev.synthetic import patterns
 
 LEVELS = 6
 
