@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +20,9 @@ from gpt4scene.cli.view import view
 DESCRIPTION = """A scan of a room goes in; a vision-language model that understands the room comes out.
 
 Every command takes --debug, which shows the traceback of an error."""
+
+INTERRUPTED = 130
+"""Exit code: 128 and the number of the signal, as shells have it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,13 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ngpt4scene: interrupted; the same command again goes on where it stopped\n")
-        return 130
+        return INTERRUPTED
     return 0
 
 
 def run() -> None:
     """The console script."""
-    sys.exit(main())
+    code = main()
+    if code == INTERRUPTED:
+        # a compiled module that was half loaded would end the process with a code of its own
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _parsed(arguments: list[str]) -> Callable[[], None]:
