@@ -393,6 +393,12 @@ def test_proposals_need_the_mesh_that_they_index(
     np.save(ids, np.arange(count) % 5)
     assert main([str(word) for word in (*command, "--surface", surface)]) == 0
     assert [instance.id for instance in load_scene(tmp_path / "scene").instances] == [0, 1, 2, 3, 4]
+    # other ids in the same file, and none any more, are another scene
+    np.save(ids, np.arange(count) % 4)
+    assert main([str(word) for word in (*command, "--surface", surface)]) == 0
+    assert [instance.id for instance in load_scene(tmp_path / "scene").instances] == [0, 1, 2, 3]
+    assert main([str(word) for word in (*command[:-2], "--surface", surface)]) == 0
+    assert {instance.source for instance in load_scene(tmp_path / "scene").instances} == {"cluster"}
 
 
 # ---------------------------------------------------------------- a disk that is full
