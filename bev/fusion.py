@@ -11,6 +11,9 @@ from bev.surface import Surface, canonical_order
 _BLOCK_RESOLUTION = 8
 _FIRST_BLOCK_COUNT = 10_000
 _UNCOLORED = 128
+_TRUNCATION_VOXELS = 5.0
+"""Open3D's 8 grow rims around objects: then 3 % of the vertices lie over 5 cm off the true surface, with 5 voxels
+0.3 %; fewer tear holes into surfaces that the sensor's noise moves about."""
 
 
 def fuse(
@@ -83,8 +86,8 @@ def _integrate(grid, frame: Frame, depth_max_m: float, device: str) -> bool:
     image = o3d.t.geometry.Image(np.ascontiguousarray(depth)).to(o3d.core.Device(device))
     K = o3d.core.Tensor(frame.depth_camera.K)
     camera_from_world = o3d.core.Tensor(invert_rigid(frame.depth_camera.world_from_camera))
-    blocks = grid.compute_unique_block_coordinates(image, K, camera_from_world, 1.0, depth_max_m)
-    grid.integrate(blocks, image, K, camera_from_world, 1.0, depth_max_m)
+    blocks = grid.compute_unique_block_coordinates(image, K, camera_from_world, 1.0, depth_max_m, _TRUNCATION_VOXELS)
+    grid.integrate(blocks, image, K, camera_from_world, 1.0, depth_max_m, _TRUNCATION_VOXELS)
     return True
 
 
