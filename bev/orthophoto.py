@@ -29,7 +29,7 @@ class RankedViews:
     """For each point the frames that see it, best first."""
 
     frames: np.ndarray
-    """(K, N) int16: position in `scan.frames`, -1 = no such frame."""
+    """(K, N) int32: position in `scan.frames`, -1 = no such frame."""
     scores: np.ndarray
     """(K, N) float32, descending along axis 0: image pixels per square metre of surface, 0 = none."""
 
@@ -55,13 +55,13 @@ def rank_views(
     """
     order, cells = _sort_into_cells(points)
     points, normals = np.ascontiguousarray(points[order]), np.ascontiguousarray(normals[order])
-    best = np.full((candidates, len(points)), -1, np.int16)
+    best = np.full((candidates, len(points)), -1, np.int32)
     scores = np.zeros((candidates, len(points)), np.float32)
     for position, frame in enumerate(track(scan.frames, "rank views", show=progress)):
         near = cells.seen_by(frame.camera)
         if len(near):
             seen, score = _visible(points, normals, near, frame.camera, caster)
-            _insert(best, scores, seen, np.int16(position), score)
+            _insert(best, scores, seen, np.int32(position), score)
     unsorted_best, unsorted_scores = np.empty_like(best), np.empty_like(scores)
     unsorted_best[:, order], unsorted_scores[:, order] = best, scores
     return RankedViews(unsorted_best, unsorted_scores)
@@ -80,14 +80,14 @@ def smooth_choice(ranked: RankedViews, shape: tuple[int, int], pixels: np.ndarra
         (N,) int64: the row of `ranked` that each point takes, 0 where it has none.
     """
     count = len(ranked.frames)
-    options = np.full((count, shape[0] * shape[1]), -1, np.int16)
+    options = np.full((count, shape[0] * shape[1]), -1, np.int32)
     options[:, pixels] = ranked.frames
     options = options.reshape(count, *shape)
     own = np.zeros_like(ranked.scores)
     np.divide(ranked.scores, ranked.scores[0], out=own, where=ranked.scores[0] > 0)
     chosen = np.zeros(len(pixels), np.int64)
     for _ in range(rounds):
-        label = np.full(shape, -1, np.int16)
+        label = np.full(shape, -1, np.int32)
         label.ravel()[pixels] = np.take_along_axis(ranked.frames, chosen[None], axis=0)[0]
         support = _support(label, options).reshape(count, -1)[:, pixels]
         value = np.where(ranked.frames >= 0, own + 2 * support, -1)
@@ -280,7 +280,7 @@ def _occlusion(caster: SurfaceCaster, camera: Camera) -> tuple[np.ndarray, np.nd
     return depth, tolerance.astype(np.float32), np.where(near_edge, _EDGE_TRUST, 1).astype(np.float32)
 
 
-def _insert(best: np.ndarray, scores: np.ndarray, index: np.ndarray, position: np.int16, score: np.ndarray) -> None:
+def _insert(best: np.ndarray, scores: np.ndarray, index: np.ndarray, position: np.int32, score: np.ndarray) -> None:
     """Put a frame into the ranking of the points that see it better than what they have; earlier frames win ties."""
     last = scores[-1, index]
     index, score = index[score > last], score[score > last]

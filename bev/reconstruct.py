@@ -1,6 +1,7 @@
 """From a scan as it was read to an upright room with a coloured surface."""
 
 import logging
+import math
 
 from bev.agreement import check_agreement
 from bev.alignment import align_to_surface
@@ -88,7 +89,8 @@ def find_surface(
     """
     if scan.has_depth:
         share = check_agreement(scan, skip_check=skip_check)
-        logger.info("%s: depth and poses agree on %.0f %% of the pixels", scan.name, 100 * share)
+        if not math.isnan(share):  # a single frame, or a camera that hardly moves
+            logger.info("%s: depth and poses agree on %.0f %% of the pixels", scan.name, 100 * share)
     if scan.surface_path is not None and not fuse_depth:
         logger.info("%s: uses the capture's own surface %s", scan.name, scan.surface_path.name)
         return load_surface(scan.surface_path).moved(scan.source_from_surface)

@@ -1,6 +1,6 @@
 """Paints markers on an image: a dark plate with white digits, its border in the colour of the id.
 
-Only the plates, the leader lines and the dots at their ends change the image, unless outlines are asked for.
+Only the plates, the leader lines and the dots at their ends change the image.
 """
 
 from collections.abc import Sequence
@@ -42,6 +42,7 @@ def leader_line(
     return (u, v), (min(max(u, x0 + 0.5), x1 - 0.5), min(max(v, y0 + 0.5), y1 - 0.5))
 
 
+@lru_cache(maxsize=1024)
 def id_color(id: int) -> tuple[int, int, int]:
     """The RGB colour, 0 to 255, that stands for an id in every view."""
     color = require("supervision").ColorPalette.from_hex(list(_COLORS)).by_idx(id)
@@ -53,8 +54,6 @@ def draw_markers(
     markers: Sequence[Marker],
     *,
     digit_height_px: int = DIGIT_HEIGHT_PX,
-    ids_map: np.ndarray | None = None,
-    outline: bool = False,
 ) -> np.ndarray:
     """Paint every marker's number on a copy of an image.
 
@@ -62,25 +61,16 @@ def draw_markers(
         image: (H, W, 3) uint8 RGB, unmarked, at the size that its viewer gets.
         markers: of this image; their label boxes must have been laid out for `digit_height_px`.
         digit_height_px: height of the digits.
-        ids_map: (H, W) int32, which instance each pixel shows, -1 = none; needed for outlines only.
-        outline: also draw the contour of every marked instance, one pixel wide.
 
     Returns:
         (H, W, 3) uint8 RGB.
 
     Raises:
-        ValueError: the image is no uint8 RGB, outlines are asked for without an id map of the image's size, or a
-            label box does not fit `digit_height_px`.
+        ValueError: the image is no uint8 RGB, or a label box does not fit `digit_height_px`.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
     scene = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # supervision paints in OpenCV's order
-    if outline:
-        if ids_map is None or ids_map.shape != image.shape[:2]:
-            found = None if ids_map is None else ids_map.shape
-            raise ValueError(f"outlines need an ids_map of shape {image.shape[:2]}, got {found}")
-        for marker in markers:
-            _draw_outline(scene, marker.id, ids_map)
     for marker in markers:
         _draw_leader(scene, marker)
     for marker in markers:
@@ -122,13 +112,6 @@ def _draw_leader(scene: np.ndarray, marker: Marker) -> None:
     cv2.circle(scene, at, DOT_RADIUS_PX, rim.as_bgr(), -1)
     sv.draw_line(scene, start, end, color=color, thickness=1)
     cv2.circle(scene, at, DOT_RADIUS_PX - 1, color.as_bgr(), -1)
-
-
-def _draw_outline(scene: np.ndarray, id: int, ids_map: np.ndarray) -> None:
-    sv = require("supervision")
-    contours, _ = cv2.findContours((ids_map == id).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    for contour in contours:
-        sv.draw_polygon(scene, contour[:, 0], color=sv.Color(*id_color(id)), thickness=1)
 
 
 def _cell_width_px(digit_height_px: int) -> int:

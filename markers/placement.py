@@ -87,35 +87,25 @@ def label_anchors(anchors: Sequence[Anchor], ids_map: np.ndarray, *, digit_heigh
     return lay_out_labels(bare, ids_map, digit_height_px=digit_height_px)
 
 
-def relabel(
-    markers: Sequence[Marker],
-    ids_map: np.ndarray,
-    *,
-    digit_height_px: int,
-    marked_size: tuple[int, int] | None = None,
-) -> list[Marker]:
-    """The same marks on the same view at another size: anchors scaled, plates laid out anew.
+def relabel(markers: Sequence[Marker], ids_map: np.ndarray, *, digit_height_px: int) -> list[Marker]:
+    """The same marks on the same view at another size: plates laid out anew.
 
     Args:
-        markers: of the view at its old size.
+        markers: their `uv` scaled to the new size; their label boxes do not matter.
         ids_map: (H, W) int32 at the new size.
         digit_height_px: height of the digits at the new size.
-        marked_size: old width and height in pixels; None when the size has not changed.
 
     Returns:
         Ascending by id, with pixel counts of the new size. An anchor that scaling moved off its object goes to the
         object's nearest pixel; an object without a pixel at the new size has no marker.
     """
-    height, width = ids_map.shape
-    old_width, old_height = marked_size or (width, height)
     at = {region.id: region for region in regions(ids_map)}
     moved = []
     for marker in sorted(markers, key=lambda marker: marker.id):
         region = at.get(marker.id)
         if region is None:
             continue
-        u, v = marker.uv[0] * width / old_width, marker.uv[1] * height / old_height
-        uv = _nearest_pixel(ids_map, region, (u, v))
+        uv = _nearest_pixel(ids_map, region, marker.uv)
         moved.append(Anchor(region.id, uv, region.center, region.px))
     return label_anchors(moved, ids_map, digit_height_px=digit_height_px)
 

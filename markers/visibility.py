@@ -121,24 +121,3 @@ def visibility_table(
         count = np.bincount(shown[shown >= 0], minlength=len(ids))
         px[row] = np.round(count * (full.width * full.height / (camera.width * camera.height)))
     return VisibilityTable(tuple(frame.index for frame in scan.frames), ids, px)
-
-
-def frames_that_see(
-    caster: SurfaceCaster, scan: Scan, vertex_instance: np.ndarray, *, width: int = 160, min_px: int = 400
-) -> dict[int, tuple[int, ...]]:
-    """The frames in which an instance is not just a sliver.
-
-    Args:
-        caster: of the surface that `vertex_instance` belongs to.
-        scan: its frames' colour cameras are what looks.
-        vertex_instance: (V,) int32, -1 = none.
-        width: pixels: how wide the views that are cast are.
-        min_px: visible pixels, of a frame's full size, from which on a frame counts.
-
-    Returns:
-        Instance id to ascending frame indices, for every instance; an empty tuple where no frame sees it.
-    """
-    table = visibility_table(caster, scan, vertex_instance, width=width)
-    seen = table.px >= max(min_px, 1)
-    frames = np.asarray(table.frames, np.int64)
-    return {int(id): tuple(frames[seen[:, i]].tolist()) for i, id in enumerate(table.ids)}

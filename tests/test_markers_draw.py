@@ -6,7 +6,6 @@ import pytest
 
 from markers.draw import DIGIT_HEIGHT_PX, DOT_RADIUS_PX, draw_markers, id_color, label_size_px, leader_line
 from markers.instance import Marker
-from markers.placement import place_markers
 
 H, W = 120, 160
 
@@ -175,27 +174,11 @@ def test_the_image_given_is_left_alone():
     assert (draw_markers(image, []) == image).all()
 
 
-def test_outlines_follow_the_object_and_are_off_by_default():
-    ids_map = np.full((H, W), -1, np.int32)
-    ids_map[20:100, 30:140] = 6
-    ids_map[0:10, 0:10] = 9  # not marked, so not outlined
-    (one,) = place_markers(ids_map, digit_height_px=14, min_visible_px=500)
-    image = plain(50)
-    outlined = draw_markers(image, [one], ids_map=ids_map, outline=True)
-    changed = (outlined != draw_markers(image, [one], ids_map=ids_map)).any(axis=2)
-    expected = np.zeros((H, W), bool)
-    expected[20:100, 30:140] = True
-    expected[21:99, 31:139] = False
-    assert (changed == expected).all()
-
-
 @pytest.mark.parametrize(
     ("image", "arguments", "message"),
     [
         (np.zeros((H, W), np.uint8), {}, "image must be"),
         (np.zeros((H, W, 3), np.float32), {}, "image must be"),
-        (plain(0), {"outline": True}, "outlines need an ids_map"),
-        (plain(0), {"outline": True, "ids_map": np.zeros((H, W + 1), np.int32)}, "outlines need an ids_map"),
         (plain(0), {"digit_height_px": 20}, "lay the labels out for this digit height"),
     ],
 )

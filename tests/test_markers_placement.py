@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -169,7 +170,8 @@ def test_at_another_size_each_marker_is_still_on_its_object(size):
     ids_map = cluttered(4, 320, 240)
     markers = place_markers(ids_map, digit_height_px=8, min_visible_px=30)
     small = cv2.resize(ids_map, size, interpolation=cv2.INTER_NEAREST)
-    again = relabel(markers, small, digit_height_px=8, marked_size=(320, 240))
+    scaled = [replace(m, uv=(m.uv[0] * size[0] / 320, m.uv[1] * size[1] / 240)) for m in markers]
+    again = relabel(scaled, small, digit_height_px=8)
     px = visible_px(small)
     assert [marker.id for marker in again] == [marker.id for marker in markers if marker.id in px]
     for marker, was in zip(again, [marker for marker in markers if marker.id in px], strict=True):

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from bev.camera import Camera, OrthoCamera
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
-from markers.visibility import frames_that_see, instance_map, regions, visibility_table, visible_px
+from markers.visibility import instance_map, regions, visibility_table, visible_px
 
 K = np.array([[160.0, 0, 80], [0, 160, 60], [0, 0, 1]])
 
@@ -131,26 +131,15 @@ def test_small_views_count_what_full_views_count():
     assert (table.px[1] < table.px[0]).all()
 
 
-def test_an_instance_that_no_frame_sees_is_listed_with_no_frames():
+def test_an_instance_that_no_frame_sees_is_listed_without_pixels():
     surface, ids = room()
     below = looking_up(1.0)  # above everything, looking at the sky
-    seen = frames_that_see(SurfaceCaster(surface), scan_of(below, looking_down(2.0), below), ids, min_px=50)
-    assert seen == {3: (10,), 7: (10,)}
-    seen = frames_that_see(SurfaceCaster(surface), scan_of(below), ids, min_px=0)
-    assert seen == {3: (), 7: ()}
-
-
-def test_a_frame_counts_from_min_px_on():
-    surface, ids = room()
-    caster, scan = SurfaceCaster(surface), scan_of(looking_down(2.0))
-    table = visibility_table(caster, scan, ids)
-    box_px = int(table.px[0, 0])
-    assert frames_that_see(caster, scan, ids, min_px=box_px)[3] == (0,)
-    assert frames_that_see(caster, scan, ids, min_px=box_px + 1)[3] == ()
+    table = visibility_table(SurfaceCaster(surface), scan_of(below, looking_down(2.0), below), ids)
+    assert table.ids.tolist() == [3, 7]
+    assert ((table.px > 50) == [[False, False], [True, True], [False, False]]).all() and not table.px[0].any()
 
 
 def test_a_surface_without_instances_has_an_empty_table():
     surface, ids = room()
     scan = scan_of(looking_down(2.0))
     assert visibility_table(SurfaceCaster(surface), scan, np.full_like(ids, -1)).px.shape == (1, 0)
-    assert frames_that_see(SurfaceCaster(surface), scan, np.full_like(ids, -1)) == {}

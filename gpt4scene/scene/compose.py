@@ -113,7 +113,7 @@ def _choose(scan: Scan, table: VisibilityTable, caster: SurfaceCaster, wanted: i
     if sampling == "uniform":
         return uniform_sample(len(scan.frames), wanted)
     most = np.maximum(table.px.max(axis=0, initial=0), 1)
-    objects = np.minimum(table.px / (_SEEN_WELL * most), 1)
+    objects = np.minimum(table.px / (_SEEN_WELL * most), 1).astype(np.float32)
     cells = surface_shares(caster, scan)
     object_weights = np.full(objects.shape[1], 1 / max(objects.shape[1], 1))
     cell_weights = np.full(cells.shape[1], _SURFACE_WEIGHT / max(cells.shape[1], 1))
