@@ -11,6 +11,8 @@ from bev.ply import Ply, read_ply, write_ply
 from bev.splat import splat, splat_reach_m
 
 _UNCOLORED = 178
+_NORMAL_LENGTH_MIN = 1e-3
+_ESTIMATED_SHARE_MAX = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,8 @@ class Surface:
     """(V, 3) float32, unit length, towards the free side."""
     rows: np.ndarray | None = None
     """(V,) int64: which row of the file, or of the surface before cropping, each vertex was; None = its own."""
+    row_count: int | None = None
+    """How many rows that file or surface has; given with `rows`."""
 
     def __post_init__(self) -> None:
         for name, dtype in (
@@ -41,6 +45,8 @@ class Surface:
             object.__setattr__(self, name, value)
         if not len(self.vertices) == len(self.colors) == len(self.normals):
             raise ValueError("vertices, colors and normals must be of equal length")
+        if (self.rows is None) != (self.row_count is None):
+            raise ValueError("rows and row_count are given together or not at all")
 
     @property
     def is_mesh(self) -> bool:
@@ -64,7 +70,8 @@ class Surface:
         new_index = np.cumsum(keep) - 1
         faces = self.faces[keep[self.faces].all(axis=1)] if self.is_mesh else self.faces
         rows = np.flatnonzero(keep) if self.rows is None else self.rows[keep]
-        return Surface(self.vertices[keep], new_index[faces], self.colors[keep], self.normals[keep], rows)
+        count = len(self.vertices) if self.rows is None else self.row_count
+        return Surface(self.vertices[keep], new_index[faces], self.colors[keep], self.normals[keep], rows, count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +179,9 @@ def canonical_order(surface: Surface) -> Surface:
 def load_surface(path: Path) -> Surface:
     """Read a mesh or point cloud (.ply, .obj, .pcd, .stl, ...) as it is, without reordering its vertices.
 
+    Normals of a mesh always follow from its faces: in files they may contradict the winding, or be zero. Those of a
+    cloud are the file's, of unit length, or estimated where it has none.
+
     Raises:
         UserError: the file is missing or damaged, or holds no points.
     """
@@ -186,9 +196,8 @@ def load_surface(path: Path) -> Surface:
             f"{path}: {bad} of {len(ply.vertices)} points are NaN or infinite; export the surface again without them"
         )
     colors = np.full(ply.vertices.shape, _UNCOLORED) if ply.colors is None else ply.colors
-    normals = ply.normals
-    if normals is None or not np.isfinite(normals).all():
-        normals = _mesh_normals(ply.vertices, ply.faces) if len(ply.faces) else _cloud_normals(ply.vertices)
+    is_mesh = len(ply.faces) > 0
+    normals = _mesh_normals(ply.vertices, ply.faces) if is_mesh else _cloud_normals(ply.vertices, ply.normals)
     return Surface(ply.vertices, ply.faces, colors, normals)
 
 
@@ -244,12 +253,38 @@ def _mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.where(length > 0, normals / np.where(length > 0, length, 1), [0.0, 0.0, 1.0])
 
 
-def _cloud_normals(points: np.ndarray) -> np.ndarray:
-    """(V, 3) unit length, either side: a file does not say where the cameras were."""
+def _cloud_normals(points: np.ndarray, given: np.ndarray | None) -> np.ndarray:
+    """(V, 3) unit length: the given ones, estimated where they are missing, of no length or not finite.
+
+    A few estimated ones face where the nearest given one does. Where many are missing all are estimated, facing either
+    side: a file does not say where the cameras were.
+    """
+    given = np.zeros(points.shape) if given is None else given.astype(np.float64)
+    length = np.linalg.norm(given, axis=1)
+    good = np.isfinite(length) & (length > _NORMAL_LENGTH_MIN)
+    if good.all():
+        return given / length[:, None]
+    estimated = _estimated_normals(points)
+    if (~good).mean() > _ESTIMATED_SHARE_MAX:
+        return estimated
+    from scipy.spatial import KDTree
+
+    estimated[good] = given[good] / length[good, None]
+    nearest = estimated[good][KDTree(points[good]).query(points[~good])[1]]
+    agrees = (estimated[~good] * nearest).sum(axis=1) >= 0
+    estimated[~good] *= np.where(agrees, 1, -1)[:, None]
+    return estimated
+
+
+def _estimated_normals(points: np.ndarray) -> np.ndarray:
+    """(V, 3) unit length, either side; up where the neighbours leave it open."""
     o3d = require("open3d")
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points))
     cloud.estimate_normals()
-    return np.asarray(cloud.normals)
+    normals = np.array(cloud.normals)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    sound = np.isfinite(length) & (length > _NORMAL_LENGTH_MIN)
+    return np.where(sound, normals / np.where(sound, length, 1), [0.0, 0.0, 1.0])
 
 
 def _sorted_faces(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from bev.scan import Frame, Scan
 from bev.surface import Surface
 from markers.instance import Box, Instance
 
-_SURFACE_ARRAYS = ("vertices", "faces", "colors", "normals", "rows")
+_SURFACE_ARRAYS = ("vertices", "faces", "colors", "normals", "rows", "row_count")
 
 
 def save_room(folder: Path, scan: Scan, surface: Surface) -> None:
@@ -31,7 +31,10 @@ def save_room(folder: Path, scan: Scan, surface: Surface) -> None:
 def load_room(folder: Path, scan: Scan) -> tuple[Scan, Surface]:
     """The room that `save_room` kept of `scan`, as it was read again."""
     with np.load(folder / "surface.npz") as arrays:
-        surface = Surface(**{name: arrays[name] for name in arrays.files})
+        stored = {name: arrays[name] for name in arrays.files}
+    if "row_count" in stored:
+        stored["row_count"] = int(stored["row_count"])
+    surface = Surface(**stored)
     with np.load(folder / "cameras.npz") as cameras:
         by_index = {frame.index: frame for frame in scan.frames}
         frames = [
