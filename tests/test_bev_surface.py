@@ -1,5 +1,6 @@
 """Surfaces: their canonical order, what cameras see of meshes and clouds, and files that are whole or damaged."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from bev.camera import Camera, OrthoCamera, View, pixel_centers
 from bev.errors import UserError
+from bev.facets import facets_of
 from bev.fusion import fuse
 from bev.readers import read_scan
 from bev.surface import Surface, SurfaceCaster, canonical_order, load_surface, save_surface
@@ -290,9 +292,56 @@ def _random(count: int, *, is_mesh: bool) -> Surface:
 
 @pytest.mark.parametrize("is_mesh", [True, False])
 def test_a_surface_saved_and_read_is_the_same(tmp_path: Path, is_mesh: bool) -> None:
-    surface = _random(400, is_mesh=is_mesh)
-    save_surface(surface, tmp_path / "surface.ply")
-    assert _same(load_surface(tmp_path / "surface.ply"), surface)
+    surface, path = _random(400, is_mesh=is_mesh), tmp_path / "surface.ply"
+    save_surface(surface, path)
+    read = load_surface(path)
+    if is_mesh:  # its normals follow from its faces, whatever the file says
+        surface = replace(surface, normals=read.normals)
+    assert np.abs(read.normals - surface.normals).max() < 1e-6
+    assert _same(replace(read, normals=surface.normals), surface)
+    save_surface(read, path)
+    assert np.abs(load_surface(path).normals - read.normals).max() < 1e-6
+
+
+def _saved_with_normals(path: Path, surface: Surface, normals: np.ndarray) -> Surface:
+    """What is read of the surface from a file with other normals."""
+    save_surface(replace(surface, normals=normals), path)
+    return load_surface(path)
+
+
+@pytest.mark.parametrize("factor", [-1.0, 0.0, np.nan])
+def test_normals_of_a_mesh_follow_from_its_faces(tmp_path: Path, factor: float) -> None:
+    vertices, faces = _box()
+    outward = vertices - vertices.mean(axis=0)
+    box = Surface(vertices, faces, np.full(vertices.shape, 128), outward)
+    read = _saved_with_normals(tmp_path / "box.ply", box, factor * outward)
+    assert np.linalg.norm(read.normals, axis=1) == pytest.approx(1, abs=1e-5)
+    assert ((read.normals * outward).sum(axis=1) > 0).all()
+    facing = np.einsum("fij,fj->fi", read.normals[read.faces], read.face_normals()[0])
+    assert (facing > 0).all()
+
+
+@pytest.mark.parametrize("length", [1e-2, 0.3, 50.0])
+def test_normals_of_a_cloud_are_of_unit_length(tmp_path: Path, length: float) -> None:
+    cloud = _cloud_of(_room(), 2000, "random")
+    read = _saved_with_normals(tmp_path / "cloud.ply", cloud, length * cloud.normals)
+    assert np.abs(read.normals - cloud.normals).max() < 1e-5
+    assert len(facets_of(read).areas) == 2000
+
+
+@pytest.mark.parametrize("nothing", [0.0, np.nan])
+@pytest.mark.parametrize("missing", [0.02, 0.6, 1.0])
+def test_normals_that_a_cloud_lacks_are_estimated(tmp_path: Path, nothing: float, missing: float) -> None:
+    x, y = np.meshgrid(np.linspace(0, 1, 40), np.linspace(0, 1, 40))
+    points = np.stack([x.ravel(), y.ravel(), 0.2 * x.ravel()], axis=1)
+    normal = np.array([0.2, 0, -1]) / np.sqrt(1.04)  # looks down, which no estimate guesses
+    cloud = Surface(points, np.zeros((0, 3)), np.zeros(points.shape), np.tile(normal, (1600, 1)))
+    lost = np.random.default_rng(2).permutation(1600) < missing * 1600
+    read = _saved_with_normals(tmp_path / "cloud.ply", cloud, np.where(lost[:, None], nothing, cloud.normals))
+    cosine = read.normals @ normal
+    assert np.abs(cosine) == pytest.approx(1, abs=1e-4)
+    if missing < 0.05:
+        assert (cosine > 0).all()  # like the neighbours that have one
 
 
 @pytest.mark.parametrize("is_mesh", [True, False])

@@ -14,7 +14,7 @@ from bev.fusion import fuse
 from bev.readers import read_scan
 from bev.scan import Frame, Scan
 from bev.storeys import pick_storey
-from bev.surface import Surface
+from bev.surface import Surface, load_surface, save_surface
 from bev.synthetic import film, synthetic_room
 from bev.upright import estimate_up, estimate_wall_yaw, face_the_cameras, floor_height_m, upright
 
@@ -353,6 +353,27 @@ def test_a_bare_point_cloud_is_put_upright(turned_deg):
     assert angle_deg(world_from_room[:3, 2], np.array([0, 0, 1])) < 0.1
     assert wall_error_deg(world_from_room) < 0.1
     assert np.quantile(moved.vertices[:, 2], 0.01) == pytest.approx(0, abs=0.005)
+
+
+@pytest.mark.parametrize("inside_out", [False, True])
+@pytest.mark.parametrize("factor", [1.0, -1.0, 0.0])
+def test_a_mesh_from_a_file_faces_the_cameras_whatever_normals_the_file_has(tmp_path, inside_out, factor):
+    surface, scan = room(), filmed()
+    faces = surface.faces[:, ::-1] if inside_out else surface.faces
+    save_surface(replace(surface, faces=faces, normals=factor * surface.normals), tmp_path / "room.ply")
+    _, moved = upright(scan, load_surface(tmp_path / "room.ply"))
+    expected = upright(scan, surface)[1]
+    np.testing.assert_allclose(moved.normals, expected.normals, atol=1e-5)
+    np.testing.assert_array_equal(moved.faces, expected.faces)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1])
+def test_a_cloud_from_a_file_without_sound_normals_is_put_upright(tmp_path, factor):
+    motion, surface = random_motion(3), room().moved(random_motion(3))
+    cloud = replace(surface, faces=np.zeros((0, 3)), normals=factor * surface.normals)
+    save_surface(cloud, tmp_path / "room.ply")
+    result, _ = upright(filmed().moved(motion), load_surface(tmp_path / "room.ply"))
+    assert angle_deg(result.world_from_source[:3, 2], np.array([0, 0, 1])) < 0.5
 
 
 # --- rooms filmed with noise, and the real kitchen ---
