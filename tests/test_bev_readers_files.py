@@ -100,7 +100,7 @@ def test_frames_without_a_rigid_pose_are_skipped_counted_and_named(capture, capl
     assert [frame.index for frame in scan.frames] == [0, 1, 4, 7, 8, 9]
     (warning,) = scan.warnings
     assert "4 of 10 frames skipped" in warning and "frame-000002.pose.txt holds NaN or infinity" in warning
-    assert warning in caplog.text
+    assert not caplog.text  # whoever reads the scan says it, once
     assert scan.frames[2].camera.center == pytest.approx([0.4, 0, 1])
     for number in (0, 1):
         write_matrix(capture / f"frame-{number:06d}.pose.txt", lost)

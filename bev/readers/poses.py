@@ -1,6 +1,5 @@
 """Camera poses as files hold them: text to matrices, other conventions, the faults of single frames."""
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,6 @@ import numpy as np
 from bev.camera import RIGID_TOLERANCE, rigid_fault
 from bev.errors import UserError
 from bev.scan import Axes, Poses
-
-logger = logging.getLogger(__name__)
 
 OPENCV_FROM_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -108,6 +105,4 @@ def _skipped(matrices: np.ndarray, kept: np.ndarray, names: list[str]) -> tuple[
             f"{first}; {len(skipped)} of {len(kept)} poses are no rigid motion: "
             "each must be a 4x4 matrix of a rotation and a translation in metres"
         )
-    warning = f"{len(skipped)} of {len(kept)} frames skipped, their pose is no rigid motion; first: {first}"
-    logger.warning(warning)
-    return (warning,)
+    return (f"{len(skipped)} of {len(kept)} frames skipped, their pose is no rigid motion; first: {first}",)
