@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from bev.camera import Camera, invert_rigid
+from bev.camera import Camera
 
 Poses = Literal["world_from_camera", "camera_from_world"]
 Axes = Literal["opencv", "opengl"]
@@ -71,6 +71,8 @@ class Scan:
     """"metre" or "arbitrary"."""
     surface_path: Path | None = None
     """The capture's own mesh or point cloud."""
+    files_beside: tuple[Path, ...] = ()
+    """Files that were read from outside the capture's folder, the surface apart: calibrations, images."""
     source_from_surface: np.ndarray = field(default_factory=lambda: np.eye(4))
     """(4, 4): brings that surface's vertices into the frames' world as it was read."""
     world_from_source: np.ndarray = field(default_factory=lambda: np.eye(4))
@@ -106,15 +108,3 @@ class Scan:
     def centers(self) -> np.ndarray:
         """(n, 3) float64, metres: where the colour camera stood."""
         return np.array([frame.camera.center for frame in self.frames]).reshape(-1, 3)
-
-
-def depth_camera_from(
-    color_camera: Camera, color_from_depth: np.ndarray, K: np.ndarray, size: tuple[int, int]
-) -> Camera:
-    """The depth camera beside a colour camera; `size` is (width, height), `color_from_depth` (4, 4) metres."""
-    return Camera(K, size[0], size[1], color_camera.world_from_camera @ color_from_depth)
-
-
-def color_pose_from(world_from_depth_camera: np.ndarray, color_from_depth: np.ndarray) -> np.ndarray:
-    """The colour camera's (4, 4) pose where a capture gives the depth camera's."""
-    return world_from_depth_camera @ invert_rigid(color_from_depth)

@@ -97,3 +97,13 @@ def test_a_pose_of_nan_is_skipped_and_its_line_named(scene):
     (scene / "traj.txt").write_text("\n".join([rows[0], " ".join(["nan"] * 16), rows[2]]))
     scan = read_scan(scene)
     assert [frame.index for frame in scan.frames] == [0, 2] and "traj.txt line 2 holds NaN" in scan.warnings[0]
+
+
+def test_a_calibration_above_is_named_as_a_file_beside_and_one_in_the_folder_is_not(scene):
+    assert read_scan(scene).files_beside == (scene.parent / "cam_params.json",)
+    assert read_scan(scene).moved(np.eye(4)).files_beside == (scene.parent / "cam_params.json",)
+    (scene.parent / "cam_params.json").rename(scene / "cam_params.json")
+    assert read_scan(scene).files_beside == ()
+    np.savetxt(scene.parent / "K.txt", K - [[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
+    assert read_scan(scene, intrinsics=str(scene.parent / "K.txt")).files_beside == (scene.parent / "K.txt",)
+    assert read_scan(scene, intrinsics="150,150,79.5,59.5").files_beside == ()

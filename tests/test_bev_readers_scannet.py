@@ -160,3 +160,15 @@ def test_a_frame_that_is_not_whole_is_named(scene, missing, message):
 def test_poses_without_images_are_nothing_wrong(scene):
     write_matrix(scene / "pose" / "5.txt", np.eye(4))
     assert [frame.index for frame in read_scan(scene).frames] == [0, 2, 10]
+
+
+def test_the_scenes_text_is_named_as_a_file_beside_where_it_lies_above(scene):
+    text = scene / "scene0000_00.txt"
+    text.write_text("axisAlignment = " + " ".join(str(number) for number in alignment().ravel()))
+    assert read_scan(scene).files_beside == ()
+    frames = scene / "exported"
+    frames.mkdir()
+    for name in ("color", "depth", "pose", "intrinsic"):
+        (scene / name).rename(frames / name)
+    scan = read_scan(frames)
+    assert scan.axes_are_walls and scan.files_beside == (text,)

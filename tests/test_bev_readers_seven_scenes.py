@@ -186,3 +186,14 @@ def test_redkitchen_has_two_cameras():
     stored = np.loadtxt(REDKITCHEN / "frame-000120.pose.txt")
     assert frame.depth_camera.world_from_camera == pytest.approx(stored, abs=1e-4)
     assert frame.read_color().shape == (480, 640, 3) and 0.3 < np.median(frame.read_depth()) < 5
+
+
+def test_the_calibration_that_sequences_share_is_named_as_files_beside(tmp_path):
+    sequence = tmp_path / "kitchen" / "seq-01"
+    write(sequence)
+    assert read_scan(sequence).files_beside == ()
+    shared = tmp_path / "kitchen" / "camera-intrinsics.txt"
+    (sequence / "camera-intrinsics.txt").rename(shared)
+    write_matrix(shared.with_name("color_from_depth.txt"), np.eye(4))
+    assert read_scan(sequence).files_beside == (shared, shared.with_name("color_from_depth.txt"))
+    assert read_scan(shared.parent).files_beside == ()  # all within the folder that was given

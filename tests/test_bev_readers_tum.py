@@ -167,3 +167,18 @@ def test_malformed_and_missing_lists_are_named(tmp_path, name, row, message):
         (tmp_path / name).write_text((tmp_path / name).read_text() + row + "\n")
     with pytest.raises(UserError, match=message):
         read_scan(tmp_path, intrinsics=INTRINSICS)
+
+
+def test_images_of_another_folder_are_named_as_files_beside(tmp_path):
+    path = tmp_path / "walk"
+    write(path, cameras(2))
+    assert read_scan(path, intrinsics=INTRINSICS).files_beside == ()
+    (path / "depth").rename(tmp_path / "depth")
+    (path / "depth.txt").write_text((path / "depth.txt").read_text().replace("depth/", "../depth/"))
+    beside = read_scan(path, intrinsics=INTRINSICS).files_beside
+    assert beside == (path / "../depth/0.png", path / "../depth/1.png")
+
+
+def test_what_is_left_out_is_told_in_the_scans_warnings_and_not_logged_as_well(tmp_path, caplog):
+    write(tmp_path, cameras(3), pose_at=[0.0, 1 / 30, 9.0])
+    assert len(read_scan(tmp_path, intrinsics=INTRINSICS).warnings) == 1 and not caplog.text

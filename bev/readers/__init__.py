@@ -70,6 +70,8 @@ def read_scan(
     # the folder's name names the scan, which "." lacks; links stay, since files are looked for beside them
     folder = folder.resolve() if ".." in folder.parts else folder.absolute()
     reader = _reader_for(folder, format)
+    # `--intrinsics` is a file where there is one of that name, see `given_K`
+    given = (Path(intrinsics),) if intrinsics is not None and Path(intrinsics).is_file() else ()
     return scan_from(
         reader.read(folder, intrinsics),
         reader.name,
@@ -77,6 +79,7 @@ def read_scan(
         poses=poses or "world_from_camera",
         axes=axes or "opencv",
         surface=None if surface is None else Path(surface),
+        given_files=given,
     )
 
 

@@ -51,6 +51,8 @@ class Capture:
     up_hint: np.ndarray | None = None
     axes_are_walls: bool = False
     surface_path: Path | None = None
+    files_beside: tuple[Path, ...] = ()
+    """What was read from outside `path`, the surface and `--intrinsics` apart."""
     warnings: tuple[str, ...] = ()
 
 
@@ -62,8 +64,12 @@ def scan_from(
     poses: Poses = "world_from_camera",
     axes: Axes = "opencv",
     surface: Path | None = None,
+    given_files: tuple[Path, ...] = (),
 ) -> Scan:
-    """Pose the frames of a capture; see `bev.readers.read_scan` for the arguments and errors."""
+    """Pose the frames of a capture; see `bev.readers.read_scan` for the arguments and errors.
+
+    `given_files` are those that arguments named and the reader read.
+    """
     kept, stored, warnings = rigid_only(capture.stored_poses, capture.pose_names)
     units_per_m = capture.depth_units_per_m if depth_scale is None else depth_scale
     posed = capture.aligned_from_stored @ world_from_cameras(stored, poses, axes)
@@ -97,6 +103,7 @@ def scan_from(
         up_hint=capture.up_hint,
         axes_are_walls=capture.axes_are_walls,
         surface_path=capture.surface_path if surface is None else surface,
+        files_beside=capture.files_beside + given_files,
         source_from_surface=capture.aligned_from_stored,
         warnings=capture.warnings + warnings,
         reading=Reading(units_per_m, poses, axes),

@@ -68,6 +68,8 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         depth_units_per_m=float(parameters.get("scale", _DEPTH_UNITS_PER_M)),
         up_hint=np.array([0.0, 0.0, 1.0]),
         surface_path=mesh if mesh.is_file() else None,
+        # its scale counts with --intrinsics as well
+        files_beside=(parameters_file,) if parameters_file and parameters_file.parent != path else (),
     )
 
 

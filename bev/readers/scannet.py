@@ -48,7 +48,8 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         path / "intrinsic", intrinsics, image_size(colors[numbers[0]]), image_size(depths[numbers[0]])
     )
     scene_path = _scene_folder(path)
-    alignment = _axis_alignment(scene_path)
+    scene_text = _scene_file(scene_path, ".txt")
+    alignment = None if scene_text is None else _axis_alignment(scene_text)
     pose_paths = [poses[number] for number in numbers]
     return Capture(
         name=scene_path.name,
@@ -68,6 +69,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         up_hint=np.array([0.0, 0.0, 1.0]),
         axes_are_walls=alignment is not None,
         surface_path=_scene_file(scene_path, _MESH_ENDING),
+        files_beside=(scene_text,) if scene_text and scene_path != path else (),
     )
 
 
@@ -88,11 +90,8 @@ def _cameras(
     return color, pinhole(read_K(depth_file, wanted_for="the depth camera"), depth_size, str(depth_file))
 
 
-def _axis_alignment(scene_path: Path) -> np.ndarray | None:
-    """`axisAlignment` of `<scene>.txt`, (4, 4); None where there is no such file or line (the test scans)."""
-    file = _scene_file(scene_path, ".txt")
-    if file is None:
-        return None
+def _axis_alignment(file: Path) -> np.ndarray | None:
+    """`axisAlignment` of `<scene>.txt`, (4, 4); None where there is no such line (the test scans)."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         key, _, value = line.partition("=")
         if key.strip() == "axisAlignment":

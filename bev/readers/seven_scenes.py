@@ -23,6 +23,12 @@ from bev.readers.poses import read_numbers, read_pose_files
 
 LOOKED_FOR = "frame-000000.color.jpg, frame-000000.depth.png, frame-000000.pose.txt, camera-intrinsics.txt"
 
+_CALIBRATION = (
+    "camera-intrinsics.txt",
+    "camera-intrinsics-color.txt",
+    "camera-distortion-color.txt",
+    "color_from_depth.txt",
+)
 _ANY_FRAME = re.compile(r"frame-\d+\.(color\.(jpg|jpeg|png)|depth\.png|pose\.txt)")
 _SEQUENCE = re.compile(r"seq-?\d+")
 
@@ -66,6 +72,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         depth_units_per_m=1000.0,
         depth_none_value=65535,
         color_distortion=distortion,
+        files_beside=() if beside in (frames_path, path) else _calibration_files(frames_path, beside),
         posed_from_color=invert_rigid(read_rigid(_beside(frames_path, beside, "color_from_depth.txt"))),
     )
 
@@ -119,3 +126,9 @@ def _has_frames(path: Path) -> bool:
 def _beside(frames_path: Path, beside: Path, name: str) -> Path:
     """The file in the sequence's folder, or beside that folder where it is missing."""
     return frames_path / name if (frames_path / name).is_file() else beside / name
+
+
+def _calibration_files(frames_path: Path, beside: Path) -> tuple[Path, ...]:
+    """The calibration that is taken from beside the sequence's folder."""
+    files = (_beside(frames_path, beside, name) for name in _CALIBRATION)
+    return tuple(file for file in files if file.parent == beside and file.is_file())

@@ -10,7 +10,6 @@ registered pixel by pixel to the colour image as it came from the lens, so the d
 Layout and constants: https://cvg.cit.tum.de/data/datasets/rgbd-dataset/file_formats. 5000 depth units are one metre.
 """
 
-import logging
 import re
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from bev.readers.calibration import given_K, pinhole
 from bev.readers.capture import Capture
 from bev.readers.images import Distortion, image_size
 from bev.readers.poses import parse_numbers
-
-logger = logging.getLogger(__name__)
 
 LOOKED_FOR = "rgb.txt, depth.txt, groundtruth.txt"
 GAP_MAX_S = 0.020
@@ -84,6 +81,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         depth_units_per_m=5000.0,
         color_distortion=distortion,
         depth_distortion=distortion,
+        files_beside=tuple(Path(file) for file in color_paths + depth_paths if "/../" in file),
         warnings=warnings,
     )
 
@@ -173,9 +171,7 @@ def _left_out(
     lacks = " and ".join(word for word, found in (("depth", depth_of), ("pose", pose_of)) if first not in found)
     if len(missing) > len(files) / 2:
         raise UserError(f"{path}: {count}; first: {files[first]} has no {lacks}; are the three lists of one recording?")
-    warning = f"{count} and are left out; first: {Path(files[first]).name} has no {lacks}"
-    logger.warning(warning)
-    return (warning,)
+    return (f"{count} and are left out; first: {Path(files[first]).name} has no {lacks}",)
 
 
 def _camera(path: Path, intrinsics: str | None, size: tuple[int, int]) -> tuple[Camera, Distortion | None]:
