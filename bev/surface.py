@@ -12,6 +12,8 @@ from bev.splat import splat, splat_reach_m
 
 _UNCOLORED = 178
 _NORMAL_LENGTH_MIN = 1e-3
+_RAYS_AT_ONCE = 1 << 20
+"""Each takes about 110 bytes on its way."""
 _ESTIMATED_SHARE_MAX = 0.05
 
 
@@ -112,11 +114,18 @@ class SurfaceCaster:
 
     def view(self, camera: View) -> SurfaceView:
         """What `camera` sees, at the size of its image."""
-        shape = (camera.height, camera.width)
         if not self.surface.is_mesh:
             return self._splat(camera)
-        depth, vertex_ids, face_ids = self.hits(camera, pixel_centers(camera.width, camera.height))
-        return SurfaceView(depth.reshape(shape), vertex_ids.reshape(shape), face_ids.reshape(shape))
+        shape = (camera.height, camera.width)
+        view = SurfaceView(np.empty(shape, np.float32), np.empty(shape, np.int32), np.empty(shape, np.int32))
+        band = max(1, _RAYS_AT_ONCE // camera.width)
+        for row in range(0, camera.height, band):
+            rows = slice(row, min(row + band, camera.height))
+            uv = pixel_centers(camera.width, rows.stop - row) + [0, row]
+            found = self.hits(camera, uv)
+            for image, values in zip((view.depth, view.vertex_ids, view.face_ids), found, strict=True):
+                image[rows] = values.reshape(-1, camera.width)
+        return view
 
     def hits(self, camera: View, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What lies behind single pixels.

@@ -161,6 +161,23 @@ def test_hits_looks_behind_single_pixels() -> None:
     assert vertex_ids[0] < 8 <= vertex_ids[1]
 
 
+@pytest.mark.parametrize("view", [_slanted().resized(1999, 1501), _top((2001, 1499)), _slanted().resized(3, 5)])
+def test_a_large_view_is_cast_in_bands_and_is_the_same(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
+    caster = SurfaceCaster(_room())
+    at_once = caster.hits(view, pixel_centers(view.width, view.height))
+    counts = []
+
+    def counted(camera: View, uv: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        counts.append(len(uv))
+        return SurfaceCaster.hits(caster, camera, uv)
+
+    monkeypatch.setattr(caster, "hits", counted)
+    seen = caster.view(view)
+    assert sum(counts) == view.width * view.height and max(counts) <= 1 << 20
+    for image, values in zip((seen.depth, seen.vertex_ids, seen.face_ids), at_once, strict=True):
+        assert image.dtype == values.dtype and np.array_equal(image, values.reshape(view.height, view.width))
+
+
 def test_faces_that_are_not_kept_let_rays_through() -> None:
     surface, view = _room(), _top()
     keep = np.arange(len(surface.faces)) >= 12
