@@ -106,7 +106,7 @@ def test_a_killed_step_is_done_again(tmp_path: Path) -> None:
     assert list((tmp_path / "room/.cache").glob("half-written-*/half.txt"))
     writer = _Writer()
     output = _run(tmp_path / "room", writer)
-    assert writer.calls == 1 and sorted(path.name for path in output.iterdir()) == ["result.txt", "step.json"]
+    assert writer.calls == 1 and sorted(path.name for path in output.iterdir()) == [".step.json", "result.txt"]
     assert not list((tmp_path / "room/.cache").glob("half-written-*"))
 
 
@@ -114,9 +114,45 @@ def test_a_killed_step_is_done_again(tmp_path: Path) -> None:
 def test_a_damaged_record_counts_as_not_done(tmp_path: Path, record: str) -> None:
     writer = _Writer()
     output = _run(tmp_path, writer)
-    (output / "step.json").write_text(record)
+    (output / ".step.json").write_text(record)
     _run(tmp_path, writer)
     assert writer.calls == 2
+
+
+def _cut_short(output: Path) -> None:
+    (output / "result.txt").write_text("res")
+
+
+def _removed(output: Path) -> None:
+    (output / "result.txt").unlink()
+
+
+def _added(output: Path) -> None:
+    (output / "deep").mkdir()
+    (output / "deep/more.txt").write_text("")
+
+
+@pytest.mark.parametrize("damage", [_cut_short, _removed, _added])
+def test_damaged_output_is_made_again(tmp_path: Path, damage) -> None:
+    writer = _Writer()
+    damage(_run(tmp_path, writer))
+    output = _run(tmp_path, writer)
+    assert writer.calls == 2 and [path.name for path in _visible(output)] == ["result.txt"]
+    assert (output / "result.txt").read_text() == "result"
+    _run(tmp_path, writer)
+    assert writer.calls == 2
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+
+
+def test_the_time_that_a_step_took_is_no_part_of_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = _run(tmp_path / "one", _Writer())
+    clock = iter([0.0, 77.0])
+    monkeypatch.setattr(steps_module.time, "perf_counter", lambda: next(clock))
+    other = _run(tmp_path / "other", _Writer())
+    assert fingerprint(one) == fingerprint(other)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from typing import IO, Any
 from bev.errors import UserError
 from gpt4scene.scene.atomic import CACHE_NAME, claim_folder, is_ours, write_errors
 
-_RECORD = "step.json"
+_RECORD = ".step.json"
+"""Hidden, so that it does not count when a step's output is itself the capture that is prepared."""
 _HALF_WRITTEN = "half-written-"
 _SAMPLE_BYTES = 1024
 
@@ -22,7 +23,8 @@ class Steps:
     """The steps of one scene folder; use it in a `with` block, which keeps a second run out of the folder.
 
     A step writes into a temporary folder that gets its name only when the step has ended, so a run that was
-    interrupted or killed at any moment leaves nothing that looks done.
+    interrupted or killed at any moment leaves nothing that looks done. Output that lost files, or whose files have
+    other sizes than they were written with, does not count as done either.
     """
 
     def __init__(self, folder: Path, *, overwrite: bool = False):
@@ -76,7 +78,7 @@ class Steps:
         self._digests[name] = hashlib.sha256(text.encode()).hexdigest()
         output = self._cache / name
         record = None if self._overwrite else _read_record(output / _RECORD)
-        if record and record.get("key") == json.loads(text):
+        if record and record.get("key") == json.loads(text) and record.get("files") == _sizes(output):
             self.reused.append(name)
         else:
             record = self._make(name, json.loads(text), make)
@@ -90,7 +92,8 @@ class Steps:
             with write_errors(self.folder):
                 half_written.mkdir()
                 make(half_written)
-                record = {"key": key, "seconds": round(time.perf_counter() - start, 3)}
+                seconds = round(time.perf_counter() - start, 3)
+                record = {"key": key, "seconds": seconds, "files": _sizes(half_written)}
                 (half_written / _RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
                 if output.exists():
                     old = self._cache / f"{_HALF_WRITTEN}old-{name}"
@@ -147,6 +150,11 @@ def _files(top: Path) -> Iterator[tuple[str, Path]]:
             file = Path(folder, name)
             if not name.startswith(".") and file.is_file():
                 yield file.relative_to(top).as_posix(), file
+
+
+def _sizes(top: Path) -> dict[str, int]:
+    """Name to bytes of every file below a folder: one that was cut short since then differs."""
+    return {name: file.stat().st_size for name, file in _files(top)}
 
 
 def _read_record(path: Path) -> dict[str, Any] | None:
