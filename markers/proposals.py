@@ -2,9 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,16 +13,22 @@ from bev.surface import Surface
 from markers.instance import Instance, fit_box
 
 _log = logging.getLogger(__name__)
-_UNLABELLED = "object"
 _ID_MAX = np.iinfo(np.int32).max
 _SEGMENTS, _AGGREGATION = ".segs.json", ".aggregation.json"
 
-Proposal = tuple[int, str, float, np.ndarray]
-"""id, label, score, and the rows of the mesh's vertices."""
+
+@dataclass(frozen=True, eq=False)
+class _Proposal:
+    id: int
+    label: str
+    label_share: float
+    score: float
+    rows: np.ndarray
+    """(n,) int32 ascending: rows of the mesh file's vertices."""
 
 
 def load_proposals(
-    path: Path, surface: Surface, *, score_min: float = 0.0, label_names: dict[int, str] | None = None
+    path: Path | str, surface: Surface, *, score_min: float = 0.0, label_names: dict[int, str] | None = None
 ) -> list[Instance]:
     """Read instances that somebody else's 3D segmenter, or an annotator, made for a capture's own mesh.
 
@@ -33,54 +39,92 @@ def load_proposals(
       and line; the file, or a folder that holds one such file. Ids are row numbers from 0. Where masks overlap, a
       vertex goes to the higher score, then to the earlier row.
 
-    Ids are kept as they are. The files count vertices in the order of the mesh *file*: load against the mesh as
-    `bev.surface.load_surface` reads it, before it is cropped or put in canonical order, and carry `vertices` over.
+    Ids are kept as they are. The files count vertices in the order of the mesh *file*; `Surface.rows` carries them over
+    to a surface that was cropped since. What was cropped away whole is left out. A surface in canonical order is no
+    longer the file's: the ids would fall on other vertices.
 
     Args:
         path: file or folder.
-        surface: the capture's own mesh, in file order.
+        surface: the capture's own mesh as `bev.reconstruct` or `bev.surface.load_surface` returned it; boxes are
+            upright where it is.
         score_min: Mask3D rows that score less are left out.
-        label_names: names of Mask3D's label ids; without it a label is the number as text.
+        label_names: names of Mask3D's label ids. An id that it does not name, 7 say, gives the label "class 7" with
+            `label_share` 0: nobody named it. Per-vertex ids give "object", likewise.
+
+    Returns:
+        instances whose `vertices` count those of `surface`.
 
     Raises:
         UserError: a file is missing, does not parse, or counts other vertices than the mesh has.
     """
-    read = _reader(path)
-    proposals = read(path, len(surface.vertices))
-    if read is _read_mask3d:
-        names = label_names or {}
-        proposals = [(i, names.get(int(label), label), s, v) for i, label, s, v in proposals if s >= score_min]
-        proposals = _without_overlap(proposals, len(surface.vertices))
-    kept = [p for p in proposals if len(p[3])]
+    path = Path(path)
+    row_count = len(surface.vertices) if surface.row_count is None else surface.row_count
+    proposals = _read(path, row_count, score_min, label_names or {})
+    kept = [p for p in proposals if len(p.rows)]
     if len(kept) < len(proposals):
         _log.warning("%s: %d of %d instances have no vertices", path, len(proposals) - len(kept), len(proposals))
     if not kept:
         raise UserError(f"{path}: holds no instance with vertices; is it the file for this scene?")
+    vertex_of_row = np.arange(row_count, dtype=np.int32)
+    if surface.rows is not None:
+        vertex_of_row = np.full(row_count, -1, np.int32)
+        vertex_of_row[surface.rows] = np.arange(len(surface.rows))
     instances = []
-    for number, label, score, vertices in kept:
-        label_share = 0.0 if label == _UNLABELLED else 1.0  # the file's word is all the votes there are
-        box = fit_box(surface.vertices[vertices])
-        instances.append(Instance(number, label, vertices, box, "proposals", label_share, score))
+    for proposal in kept:
+        vertices = vertex_of_row[proposal.rows]
+        vertices = np.sort(vertices[vertices >= 0])
+        if len(vertices):
+            box = fit_box(surface.vertices[vertices])
+            instances.append(
+                Instance(proposal.id, proposal.label, vertices, box, "proposals", proposal.label_share, proposal.score)
+            )
+    if len(instances) < len(kept):
+        _log.info("%s: %d of %d instances are on other storeys", path, len(kept) - len(instances), len(kept))
     return instances
 
 
-def _reader(path: Path) -> Callable[[Path, int], list[Proposal]]:
+def proposal_files(path: Path | str) -> tuple[Path, ...]:
+    """All files that `load_proposals` reads for `path`: the per-vertex ids, ScanNet's two, Mask3D's list and masks.
+
+    Raises:
+        UserError: one of them is missing, or a list of masks does not parse.
+    """
+    path = Path(path)
+    kind = _kind(path)
+    if kind == "ids":
+        return (path,)
+    if kind == "scannet":
+        return _scannet_pair(path)
+    path = _mask3d_list(path)
+    return (path, *(mask for mask, _, _ in _mask3d_rows(path)))
+
+
+def _kind(path: Path) -> Literal["ids", "scannet", "mask3d"]:
     if not path.exists():
         raise UserError(f"{path}: no such file or folder of instances")
     if path.suffix == ".npy":
-        return _read_ids
+        return "ids"
     if path.is_dir():
-        return _read_scannet if any(path.glob(f"*{_AGGREGATION}")) else _read_mask3d
+        return "scannet" if any(path.glob(f"*{_AGGREGATION}")) else "mask3d"
     if path.name.endswith((_SEGMENTS, _AGGREGATION)):
-        return _read_scannet
+        return "scannet"
     if path.suffix == ".txt":
-        return _read_mask3d
+        return "mask3d"
     raise UserError(
         f"{path}: not a format of instances: give per-vertex ids (.npy), ScanNet's {_AGGREGATION}, or Mask3D's .txt"
     )
 
 
-def _read_ids(path: Path, vertex_count: int) -> list[Proposal]:
+def _read(path: Path, vertex_count: int, score_min: float, label_names: dict[int, str]) -> list[_Proposal]:
+    kind = _kind(path)
+    if kind == "ids":
+        return _read_ids(path, vertex_count)
+    if kind == "scannet":
+        return _read_scannet(path, vertex_count)
+    return _read_mask3d(path, vertex_count, score_min, label_names)
+
+
+def _read_ids(path: Path, vertex_count: int) -> list[_Proposal]:
     try:
         ids = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
@@ -91,10 +135,10 @@ def _read_ids(path: Path, vertex_count: int) -> list[Proposal]:
     _check_count(path, len(ids), vertex_count)
     if ids.max(initial=0) > _ID_MAX:
         raise UserError(f"{path}: holds the id {ids.max()}; ids go up to {_ID_MAX} (was -1 saved as unsigned?)")
-    return [(int(i), _UNLABELLED, 1.0, _rows(ids == i)) for i in np.unique(ids[ids >= 0])]
+    return [_Proposal(int(i), "object", 0.0, 1.0, _rows(ids == i)) for i in np.unique(ids[ids >= 0])]
 
 
-def _read_scannet(path: Path, vertex_count: int) -> list[Proposal]:
+def _read_scannet(path: Path, vertex_count: int) -> list[_Proposal]:
     segments_path, aggregation_path = _scannet_pair(path)
     segments = _field(segments_path, "segIndices", list)
     try:
@@ -102,7 +146,7 @@ def _read_scannet(path: Path, vertex_count: int) -> list[Proposal]:
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{segments_path}: segIndices holds something that is no integer ({error})") from error
     _check_count(segments_path, len(segments), vertex_count)
-    proposals: list[Proposal] = []
+    proposals: list[_Proposal] = []
     for number, group in enumerate(_field(aggregation_path, "segGroups", list)):
         where = f"{aggregation_path}: segGroups[{number}]"
         try:
@@ -110,9 +154,10 @@ def _read_scannet(path: Path, vertex_count: int) -> list[Proposal]:
             members = np.array(group["segments"], np.int64).reshape(-1)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UserError(f"{where} needs objectId, label and segments ({error!r})") from error
-        if instance_id < 0 or instance_id in {p[0] for p in proposals}:
+        if instance_id < 0 or instance_id in {p.id for p in proposals}:
             raise UserError(f"{where}: objectId {instance_id} is negative or was there before; ids must be unique")
-        proposals.append((instance_id, label, 1.0, _rows(np.isin(segments, members))))
+        label_share = 0.0 if label == "object" else 1.0  # the annotator's word is all the votes there are
+        proposals.append(_Proposal(instance_id, label, label_share, 1.0, _rows(np.isin(segments, members))))
     # an annotator may give one segment to two objects; the first keeps it
     return _without_overlap(proposals, vertex_count)
 
@@ -147,14 +192,30 @@ def _field(path: Path, name: str, kind: type) -> Any:
     return content[name]
 
 
-def _read_mask3d(path: Path, vertex_count: int) -> list[Proposal]:
-    if path.is_dir():
-        files = sorted(path.glob("*.txt"))
-        if len(files) != 1:
-            names = ", ".join(f.name for f in files[:3]) or "none"
-            raise UserError(f"{path}: needs one scene's .txt, found {len(files)} ({names}); name the file itself")
-        path = files[0]
-    proposals: list[Proposal] = []
+def _read_mask3d(path: Path, vertex_count: int, score_min: float, label_names: dict[int, str]) -> list[_Proposal]:
+    proposals: list[_Proposal] = []
+    for number, (mask, label_id, score) in enumerate(_mask3d_rows(_mask3d_list(path))):
+        rows = _rows(_mask(mask, vertex_count))
+        if score >= score_min:
+            label = label_names.get(label_id, f"class {label_id}")
+            proposals.append(_Proposal(number, label, float(label_id in label_names), score, rows))
+    return _without_overlap(proposals, vertex_count)
+
+
+def _mask3d_list(path: Path) -> Path:
+    """The one list of masks in a folder, or the file itself."""
+    if not path.is_dir():
+        return path
+    files = sorted(path.glob("*.txt"))
+    if len(files) != 1:
+        names = ", ".join(f.name for f in files[:3]) or "none"
+        raise UserError(f"{path}: needs one scene's .txt, found {len(files)} ({names}); name the file itself")
+    return files[0]
+
+
+def _mask3d_rows(path: Path) -> list[tuple[Path, int, float]]:
+    """Mask file, label id and score of every row."""
+    rows: list[tuple[Path, int, float]] = []
     for number, line in enumerate(_lines(path), 1):
         if not line.strip():
             continue
@@ -163,7 +224,7 @@ def _read_mask3d(path: Path, vertex_count: int) -> list[Proposal]:
         if len(fields) != 3:
             raise UserError(f"{where} is {line.strip()[:60]!r}, not 'mask_file label_id score'")
         try:
-            label, score = int(fields[1]), float(fields[2])
+            label_id, score = int(fields[1]), float(fields[2])
         except ValueError as error:
             raise UserError(f"{where}: label id or score is not a number ({error})") from error
         if not np.isfinite(score):
@@ -171,8 +232,8 @@ def _read_mask3d(path: Path, vertex_count: int) -> list[Proposal]:
         mask_path = path.parent / fields[0]
         if not mask_path.is_file():
             raise UserError(f"{where}: its mask file {mask_path} is missing")
-        proposals.append((len(proposals), str(label), score, _rows(_mask(mask_path, vertex_count))))
-    return proposals
+        rows.append((mask_path, label_id, score))
+    return rows
 
 
 def _mask(path: Path, vertex_count: int) -> np.ndarray:
@@ -202,13 +263,13 @@ def _check_count(path: Path, found: int, expected: int) -> None:
         )
 
 
-def _without_overlap(proposals: list[Proposal], vertex_count: int) -> list[Proposal]:
+def _without_overlap(proposals: list[_Proposal], vertex_count: int) -> list[_Proposal]:
     """Every vertex to the proposal of the highest score, the earlier one on a tie."""
     owner = np.full(vertex_count, -1, np.int64)
-    for number in sorted(range(len(proposals)), key=lambda n: (-proposals[n][2], n)):
-        rows = proposals[number][3]
+    for number in sorted(range(len(proposals)), key=lambda n: (-proposals[n].score, n)):
+        rows = proposals[number].rows
         owner[rows[owner[rows] < 0]] = number
-    return [(i, label, score, _rows(owner == n)) for n, (i, label, score, _) in enumerate(proposals)]
+    return [replace(proposal, rows=_rows(owner == n)) for n, proposal in enumerate(proposals)]
 
 
 def _rows(mask: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from bev.errors import UserError
 from bev.surface import Surface
 from markers.instance import vertex_instance_ids
-from markers.proposals import load_proposals
+from markers.proposals import load_proposals, proposal_files
 
 COUNT = 12
 
@@ -94,16 +94,17 @@ def test_mask3d_overlap_goes_to_the_higher_score(tmp_path, surface, as_folder):
     path = _mask3d(tmp_path, [([0, 1, 2, 3], 5, 0.4), ([2, 3, 4], 2, 0.9), ([8, 9], 34, 0.7)])
     found = load_proposals(tmp_path if as_folder else path, surface)
     assert [(i.id, i.label, i.score, i.vertices.tolist()) for i in found] == [
-        (0, "5", 0.4, [0, 1]),
-        (1, "2", 0.9, [2, 3, 4]),
-        (2, "34", 0.7, [8, 9]),
+        (0, "class 5", 0.4, [0, 1]),
+        (1, "class 2", 0.9, [2, 3, 4]),
+        (2, "class 34", 0.7, [8, 9]),
     ]
 
 
 def test_mask3d_labels_and_least_score(tmp_path, surface):
     path = _mask3d(tmp_path, [([0, 1], 5, 0.2), ([2, 3], 5, 0.9), ([4], 6, 0.9)])
     found = load_proposals(path, surface, score_min=0.5, label_names={5: "chair"})
-    assert [(i.id, i.label) for i in found] == [(1, "chair"), (2, "6")]
+    # nobody named class 6
+    assert [(i.id, i.label, i.label_share) for i in found] == [(1, "chair", 1.0), (2, "class 6", 0.0)]
 
 
 def test_a_proposal_that_ends_empty_is_dropped_and_counted(tmp_path, surface, caplog):
@@ -227,3 +228,47 @@ def test_an_unknown_kind_of_file(tmp_path, surface):
 def test_an_empty_folder(tmp_path, surface):
     with pytest.raises(UserError, match=r"needs one scene's \.txt"):
         load_proposals(tmp_path, surface)
+
+
+@pytest.mark.parametrize("kind", ["ids", "scannet", "mask3d"])
+def test_a_cropped_and_moved_surface_gets_its_own_vertices_and_upright_boxes(tmp_path, surface, kind):
+    if kind == "ids":
+        path = _save_ids(tmp_path / "ids.npy", [4, 4, 4, -1, -1, -1, 2, 2, 2, 7, 7, -1])
+    elif kind == "scannet":
+        groups = [{"objectId": id, "segments": [segment], "label": "a"} for id, segment in ((4, 0), (2, 9), (7, 7))]
+        path = _scannet(tmp_path, groups=groups)
+    else:
+        path = _mask3d(tmp_path, [([0, 1, 2], 1, 0.5), ([6, 7, 8], 1, 0.5), ([9, 10], 1, 0.5)])
+    keep = np.isin(np.arange(COUNT), [1, 2, 3, 7, 8])
+    world_from_file = np.array([[0, 0, 1, 5], [1, 0, 0, 6], [0, 1, 0, 7], [0, 0, 0, 1.0]])
+    room = surface.moved(world_from_file).cropped(keep)
+    found = load_proposals(path, room)
+    # the third object was cropped away
+    assert sorted(i.vertices.tolist() for i in found) == [[0, 1], [3, 4]]
+    assert all(i.vertices.dtype == np.int32 for i in found)
+    first = next(i for i in found if i.vertices[0] == 0)
+    points = surface.moved(world_from_file).vertices[[1, 2]]
+    assert first.box.center[2] == pytest.approx(points[:, 2].mean(), abs=1e-6)
+    assert first.box.size[2] == pytest.approx(np.ptp(points[:, 2]), abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [5, 11, 13])
+def test_ids_that_do_not_count_the_files_rows_are_refused_for_a_cropped_surface_too(tmp_path, surface, count):
+    room = surface.cropped(np.isin(np.arange(COUNT), [1, 2, 3, 7, 8]))
+    with pytest.raises(UserError, match=f"has {count} entries, the mesh has {COUNT} vertices"):
+        load_proposals(_save_ids(tmp_path / "ids.npy", [1] * count), room)
+
+
+def test_all_files_that_are_read_are_named(tmp_path):
+    ids = _save_ids(tmp_path / "ids.npy", [0])
+    assert proposal_files(ids) == (ids,)
+    aggregation = _scannet(tmp_path)
+    segments = next(tmp_path.glob("*.segs.json"))
+    assert set(proposal_files(aggregation)) == set(proposal_files(segments)) == {segments, aggregation}
+    (tmp_path / "mask3d").mkdir()
+    path = _mask3d(tmp_path / "mask3d", [([0, 1], 5, 0.2), ([4], 6, 0.9)])
+    masks = tuple(sorted((path.parent / "pred_mask").glob("*.txt")))
+    assert proposal_files(path) == proposal_files(path.parent) == (path, *masks)
+    masks[1].unlink()
+    with pytest.raises(UserError, match=r"line 2: its mask file .* is missing"):
+        proposal_files(path)
