@@ -129,7 +129,7 @@ def _drop(*keys):
         (_set("frames", 0, "world_from_camera", 0, 0, to=3), "frames[0].world_from_camera has axes"),
         (_set("frames", 0, "markers", 0, "uv", to=[900, 2]), "frames[0].markers[0].uv"),
         (_set("frames", 2, "index", to=120), "frames[2].index must be above the one before it"),
-        (_set("frames", 2, "index", to=395), "ids_000395 is missing"),
+        (_set("frames", 2, "index", to=395), "frames[2].index: 395 is not in trajectory.indices"),
         (_set("frames", 0, "image", to="../../etc/passwd"), "frames[0].image must be a path within the folder"),
         (_set("frames", 0, "timestamp_s", to=True), "frames[0].timestamp_s must be a finite number"),
         (_set("trajectory", "timestamps_s", to=[1, 2]), "trajectory.timestamps_s must be 40 finite numbers"),
@@ -188,7 +188,6 @@ def test_no_scene_there(tmp_path: Path) -> None:
         ({"vertex_ids": np.full(44, 6, np.int32)}, "vertex_ids: 6 is not among instances"),
         ({"vertex_ids": np.full(44, -1, np.int32)}, "vertex_ids: holds no vertex of instance 1"),
         ({"vertex_ids": None}, "vertex_ids is missing"),
-        ({"ids_bev": None}, "ids_bev is missing"),
     ],
 )
 def test_a_fault_in_instances_is_named(folder: Path, change: dict, words: str) -> None:
@@ -199,6 +198,21 @@ def test_a_fault_in_instances_is_named(folder: Path, change: dict, words: str) -
     with pytest.raises(UserError) as caught:
         load_scene(folder)
     assert words in str(caught.value)
+
+
+def test_maps_that_are_missing_are_cast_from_the_surface(scene: Scene, folder: Path) -> None:
+    path = folder / "instances.npz"
+    np.savez(path, vertex_ids=scene.vertex_ids)
+    back = load_scene(folder)
+    for mine, theirs in zip(scene.all_views, back.all_views, strict=True):
+        assert theirs.ids.dtype == np.int32 and (theirs.ids == mine.ids).mean() > 0.999
+        assert len(np.unique(mine.ids)) > 3
+    # the bird's-eye view without what is cut off: only the stool and the box are less than 0.6 m high
+    _edit(folder, _set("cut_height_m", to=0.6))
+    assert np.unique(load_scene(folder).bev.ids).tolist() == [-1, 2, 4]
+    (folder / "surface.ply").write_bytes(b"ply\n")
+    with pytest.raises(UserError, match=r"surface\.ply"):
+        _ = load_scene(folder).frames[0].ids
 
 
 def test_an_archive_cut_short(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The scene folder: written so that scene.json comes last, read so that every fault has a name."""
 
+import functools
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -10,13 +11,15 @@ import cv2
 import numpy as np
 
 from bev.errors import UserError
-from bev.surface import Surface, load_surface, save_surface
+from bev.render import caster_from_above
+from bev.surface import Surface, SurfaceCaster, load_surface, save_surface
 from gpt4scene.scene.atomic import claim_folder, fresh_file, write_bytes, write_errors
 from gpt4scene.scene.contents import SceneContents
 from gpt4scene.scene.document import Files, document_text, frame_name, read_document
 from gpt4scene.scene.piece import MEND
 from gpt4scene.scene.report import report_html
 from gpt4scene.scene.views import marked_image
+from markers.visibility import instance_map
 
 _JPEG_QUALITY = 95
 _OLD_IMAGE = re.compile(r"\d{6,}\.jpg")
@@ -56,6 +59,8 @@ def write_folder(scene: SceneContents, path: Path, *, overwrite: bool = False, w
 def read_folder(path: Path) -> SceneContents:
     """The scene of a folder; images, maps of objects and the surface are decoded on access.
 
+    Maps that instances.npz lacks are cast from the surface on access: `vertex_ids` is all that it must hold.
+
     Raises:
         UserError: the folder holds no whole scene of this version; the message names file and key. Pixels and surface
             that do not decode say so on access.
@@ -78,7 +83,7 @@ def read_folder(path: Path) -> SceneContents:
     def ids_of(view: str, size: tuple[int, int]) -> Callable[[], np.ndarray]:
         name = f"ids_{view}"
         if name not in names:
-            raise UserError(f"{archive}: {name} is missing; {MEND}")
+            return lambda: cast_ids(view)
         return lambda: _sized(_read_array(archive, name), size, f"{archive}: {name}")
 
     def image_of(name: str, size: tuple[int, int]) -> Callable[[], np.ndarray]:
@@ -92,7 +97,24 @@ def read_folder(path: Path) -> SceneContents:
         vertex_ids=vertex_ids,
         surface=lambda: _read_surface(surface, len(vertex_ids)),
     )
-    return read_document(text, document, files)
+    scene = read_document(text, document, files)
+    cast_ids = _ids_caster(scene)
+    return scene
+
+
+def _ids_caster(scene: SceneContents) -> Callable[[str], np.ndarray]:
+    """From "bev" or a six-digit frame index to that view's (H, W) int32 map of objects, cast from the surface."""
+    cameras = {frame_name(frame.index): frame.camera for frame in scene.frames}
+
+    @functools.cache
+    def caster(from_above: bool) -> SurfaceCaster:
+        return caster_from_above(scene.surface, scene.cut_height_m) if from_above else SurfaceCaster(scene.surface)
+
+    def cast(view: str) -> np.ndarray:
+        camera = scene.bev.camera if view == "bev" else cameras[view]
+        return instance_map(caster(view == "bev").view(camera), scene.vertex_ids)
+
+    return cast
 
 
 def _arrays(scene: SceneContents) -> dict[str, np.ndarray]:
