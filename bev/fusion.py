@@ -68,12 +68,19 @@ def fuse(
 
 def _check_device(name: str) -> None:
     o3d = require("open3d")
+    cuda = o3d.core.Device.DeviceType.CUDA
     try:
         device = o3d.core.Device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name}: must be CPU:0 or CUDA:0, or another number for another GPU") from error
-    if device.get_type() == o3d.core.Device.DeviceType.CUDA and not o3d.core.cuda.is_available():
-        raise UserError(f"--device {name}: Open3D finds no CUDA device here; use CPU:0")
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise _wrong_device(name) from error
+    if device.get_type() not in (cuda, o3d.core.Device.DeviceType.CPU) or device.get_id() < 0:
+        raise _wrong_device(name)
+    if device.get_type() == cuda and device.get_id() >= o3d.core.cuda.device_count():
+        raise UserError(f"--device {name}: Open3D finds {o3d.core.cuda.device_count()} CUDA devices here; use CPU:0")
+
+
+def _wrong_device(name: str) -> UserError:
+    return UserError(f"--device {name}: must be CPU:0 or CUDA:0, or another number for another GPU")
 
 
 def _integrate(grid, frame: Frame, depth_max_m: float, device: str) -> bool:

@@ -352,7 +352,12 @@ def test_what_was_misread_is_named_with_the_option_to_add(
         (["--cut-height-m", "nan"], "--cut-height-m nan"),
         (["--intrinsics", "525,525"], "--intrinsics 525,525"),
         (["--floor", "2"], "there is no floor 2"),
-        (["--device", "TPU:0"], "--device TPU:0"),
+        (["--device", "TPU:0"], "--device TPU:0: must be"),
+        (["--device", "CUDA:x"], "--device CUDA:x: must be"),
+        (["--device", "CUDA:99999999999999"], "--device CUDA:99999999999999: must be"),
+        (["--device", "CUDA:-1"], "--device CUDA:-1: must be"),
+        (["--device", "SYCL:0"], "--device SYCL:0: must be"),
+        (["--device", "CUDA:77"], "--device CUDA:77: Open3D finds"),
         (["--surface", "no/such.ply"], "--surface no/such.ply: there is no such file"),
         (["--proposals", "no/such.npy"], "no/such.npy"),
         (["another"], "another"),
@@ -535,6 +540,12 @@ def test_view_saves_a_recording(prepared: Path, tmp_path: Path, capsys: pytest.C
     assert main(["view", str(prepared), "--save", str(tmp_path / "scene.rrd")]) == 0
     assert (tmp_path / "scene.rrd").stat().st_size > 10_000
     assert "no such folder" in _fails(capsys, "view", tmp_path / "none")
+
+
+@pytest.mark.parametrize("option", [["--capture-frames", "0"], ["--capture-frames", "-2"], ["--seed", "-1"]])
+def test_a_demo_of_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str], option: list[str]) -> None:
+    assert _fails(capsys, "demo", "-o", tmp_path / "demo", *option).startswith(f"{' '.join(option)}: must be")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_demo_makes_a_capture_and_a_scene(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import tyro
 
+from bev.errors import UserError
+
 
 def demo(
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("out/demo"),
@@ -22,6 +24,10 @@ def demo(
         capture_frames: how many frames are filmed.
         frames: how many of them the scene shows.
     """
+    if seed < 0:
+        raise UserError(f"--seed {seed}: must be 0 or more")
+    if capture_frames < 1:
+        raise UserError(f"--capture-frames {capture_frames}: must be 1 or more")
     from bev.synthetic import film, synthetic_room, write_seven_scenes
     from gpt4scene.scene.prepare import prepare
     from gpt4scene.scene.steps import Steps
