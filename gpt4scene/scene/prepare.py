@@ -1,5 +1,6 @@
 """From a capture to a scene folder, in steps that are kept and not done twice."""
 
+import hashlib
 import logging
 import time
 from dataclasses import replace
@@ -7,22 +8,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bev.errors import UserError
 from bev.readers import Format, read_scan
 from bev.reconstruct import reconstruct
 from bev.render import render_bev
 from bev.scan import Axes, Poses, Scan
-from bev.surface import Surface, SurfaceCaster, load_surface
+from bev.surface import SurfaceCaster
 from gpt4scene.scene import stored
 from gpt4scene.scene.compose import Sampling, compose
 from gpt4scene.scene.contents import SceneRun, SceneSource
 from gpt4scene.scene.scene import Scene, load_scene
 from gpt4scene.scene.steps import Steps, fingerprint
 from markers.cluster import cluster
-from markers.instance import Instance, fit_box
-from markers.proposals import load_proposals
+from markers.proposals import load_proposals, proposal_files
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +86,8 @@ def prepare(
     )
     for warning in scan.warnings:
         logger.warning("%s", warning)
-    inputs = fingerprint(path, *(file for file in (scan.surface_path, proposals) if file is not None))
+    inputs = fingerprint(path, *scan.files_beside, *([scan.surface_path] if scan.surface_path else []))
+    proposals_digest = None if proposals is None else _digest(proposals, scan, fuse_depth=fuse_depth)
     with Steps(out, overwrite=overwrite) as steps:
         room_key = {"inputs": inputs, "arguments": {name: arguments[name] for name in _ROOM_ARGUMENTS}}
 
@@ -119,13 +118,14 @@ def prepare(
         top = stored.load_top(steps.run("bev", top_key, make_top, after=["room"]), room, cut_height_m)
 
         def make_instances(folder: Path) -> None:
-            found = cluster(room) if proposals is None else proposed(scan, room, proposals, fuse_depth=fuse_depth)
-            stored.save_instances(folder, found)
+            stored.save_instances(folder, cluster(room) if proposals is None else load_proposals(proposals, room))
 
-        instances_key = {"inputs": inputs, "proposals": arguments["proposals"]}
+        instances_key = {"proposals": proposals_digest}
         instances = stored.load_instances(steps.run("instances", instances_key, make_instances, after=["room"]))
-        if len(steps.reused) == 3 and _is_made(out, arguments):
-            return load_scene(out)
+        source = SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, proposals_digest))
+        made = _made(out, arguments, source) if len(steps.reused) == 3 else None
+        if made is not None:
+            return made
         start = time.perf_counter()
         scene = compose(
             top,
@@ -134,43 +134,13 @@ def prepare(
             instances,
             frames=frames,
             sampling=sampling,
-            source=SceneSource(str(path), scan.reader, len(scan.frames), inputs),
+            source=source,
             caster=caster,
         )
         seconds = {**steps.seconds, "compose": round(time.perf_counter() - start, 3)}
         scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds))
         scene.save(out, overwrite=True, warnings=scan.warnings)
     return load_scene(out)
-
-
-def proposed(scan: Scan, room: Surface, path: Path, *, fuse_depth: bool = False) -> list[Instance]:
-    """Ready-made instances of the capture's own mesh, carried over to the room made of it.
-
-    Args:
-        scan: names the mesh file, whose vertices the instances index.
-        room: that mesh in the upright world, possibly cropped.
-        path: see `markers.load_proposals`.
-        fuse_depth: the room was fused and the mesh left aside.
-
-    Raises:
-        UserError: the room is not made of the capture's own mesh, or the instances do not fit it.
-    """
-    if scan.surface_path is None or fuse_depth:
-        raise UserError(f"--proposals {path}: index a capture's own mesh; give that mesh with --surface FILE")
-    mesh = load_surface(scan.surface_path)
-    instances = load_proposals(path, mesh)
-    row_of = np.full(len(mesh.vertices), -1, np.int64)
-    row_of[np.arange(len(room.vertices)) if room.rows is None else room.rows] = np.arange(len(room.vertices))
-    carried = []
-    for instance in instances:
-        vertices = row_of[instance.vertices]
-        vertices = np.sort(vertices[vertices >= 0])
-        if len(vertices):  # the others are on another storey
-            box = fit_box(room.vertices[vertices])
-            carried.append(replace(instance, vertices=vertices.astype(np.int32), box=box))
-    if len(carried) < len(instances):
-        logger.info("%s: %d of %d instances are on other storeys", path, len(instances) - len(carried), len(instances))
-    return carried
 
 
 _ROOM_ARGUMENTS = (
@@ -202,5 +172,37 @@ def _check(frames: int, bev_size: int, voxel_size_m: float, depth_max_m: float, 
             raise UserError(f"{option} {value}: must be between {least} and {most}")
 
 
-def _is_made(out: Path, arguments: dict[str, Any]) -> bool:
-    return (out / "scene.json").exists() and dict(load_scene(out).run.arguments) == arguments
+def _digest(proposals: Path, scan: Scan, *, fuse_depth: bool) -> str:
+    """A hash of all that the instances are read from, whole: one vertex more in a mask changes neither size nor ends.
+
+    Raises:
+        UserError: the room is not made of the capture's own mesh, or a file is missing or cannot be read.
+    """
+    if scan.surface_path is None or fuse_depth:
+        raise UserError(f"--proposals {proposals}: index a capture's own mesh; give that mesh with --surface FILE")
+    digest = hashlib.sha256()
+    for file in proposal_files(proposals):
+        try:
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256")
+        except OSError as error:
+            raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        digest.update(f"{file.name}\0".encode("utf-8", "surrogateescape") + content.digest())
+    return digest.hexdigest()[:32]
+
+
+def _joined(inputs: str, proposals_digest: str | None) -> str:
+    """One fingerprint of capture and instances."""
+    if proposals_digest is None:
+        return inputs
+    return hashlib.sha256(f"{inputs} {proposals_digest}".encode()).hexdigest()[:32]
+
+
+def _made(out: Path, arguments: dict[str, Any], source: SceneSource) -> Scene | None:
+    """The scene that is there, if it is whole and made of the same: a run may have ended between steps and scene."""
+    try:
+        scene = load_scene(out)
+    except UserError:
+        return None
+    made_so = (dict(scene.run.arguments), scene.run.version, scene.source.fingerprint)
+    return scene if made_so == (arguments, version("gpt4scene"), source.fingerprint) else None
