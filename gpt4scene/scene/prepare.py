@@ -4,6 +4,7 @@ import hashlib
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,54 +90,36 @@ def prepare(
     inputs = fingerprint(path, *scan.files_beside, *([scan.surface_path] if scan.surface_path else []))
     proposals_digest = None if proposals is None else _digest(proposals, scan, fuse_depth=fuse_depth)
     with Steps(out, overwrite=overwrite) as steps:
+        rebuild = partial(
+            reconstruct,
+            scan,
+            voxel_size_m=voxel_size_m,
+            depth_max_m=depth_max_m,
+            floor=floor,
+            fuse_depth=fuse_depth,
+            align=align,
+            skip_check=skip_check,
+            device=device,
+            progress=progress,
+        )
         room_key = {"inputs": inputs, "arguments": {name: arguments[name] for name in _ROOM_ARGUMENTS}}
-
-        def make_room(folder: Path) -> None:
-            made = reconstruct(
-                scan,
-                voxel_size_m=voxel_size_m,
-                depth_max_m=depth_max_m,
-                floor=floor,
-                fuse_depth=fuse_depth,
-                align=align,
-                skip_check=skip_check,
-                device=device,
-                progress=progress,
-            )
-            stored.save_room(folder, *made)
-
-        room_scan, room = stored.load_room(steps.run("room", room_key, make_room), scan)
+        kept = steps.run("room", room_key, lambda folder: stored.save_room(folder, *rebuild()))
+        room_scan, room = stored.load_room(kept, scan)
         caster = SurfaceCaster(room)
-
-        def make_top(folder: Path) -> None:
-            top = render_bev(
-                room, room_scan, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster, progress=progress
-            )
-            stored.save_top(folder, top)
-
+        look = partial(render_bev, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster, progress=progress)
         top_key = {"bev_size": bev_size, "cut_height_m": cut_height_m}
-        top = stored.load_top(steps.run("bev", top_key, make_top, after=["room"]), room, cut_height_m)
-
-        def make_instances(folder: Path) -> None:
-            stored.save_instances(folder, cluster(room) if proposals is None else load_proposals(proposals, room))
-
+        kept = steps.run("bev", top_key, lambda to: stored.save_top(to, look(room, room_scan)), after=["room"])
+        top = stored.load_top(kept, room, cut_height_m)
+        find = cluster if proposals is None else partial(load_proposals, proposals)
         instances_key = {"proposals": proposals_digest}
-        instances = stored.load_instances(steps.run("instances", instances_key, make_instances, after=["room"]))
+        kept = steps.run("instances", instances_key, lambda to: stored.save_instances(to, find(room)), after=["room"])
+        instances = stored.load_instances(kept)
         source = SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, proposals_digest))
         made = _made(out, arguments, source) if len(steps.reused) == 3 else None
         if made is not None:
             return made
         start = time.perf_counter()
-        scene = compose(
-            top,
-            room_scan,
-            room,
-            instances,
-            frames=frames,
-            sampling=sampling,
-            source=source,
-            caster=caster,
-        )
+        scene = compose(top, room_scan, room, instances, frames=frames, sampling=sampling, source=source, caster=caster)
         seconds = {**steps.seconds, "compose": round(time.perf_counter() - start, 3)}
         scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds))
         scene.save(out, overwrite=True, warnings=scan.warnings)
