@@ -30,7 +30,10 @@ def face_the_cameras(surface: Surface, scan: Scan) -> Surface:
     seen, hidden = _facing_votes(surface.vertices.astype(np.float64), surface.normals.astype(np.float64), scan)
     if (seen > 0).sum() >= _TRUSTED_SHARE * (seen != 0).sum():
         return surface
-    votes = np.where(seen != 0, seen, hidden)
+    # a ceiling above all frames: its free side is the one that the cameras, wherever they looked, are on
+    centers = scan.centers().mean(axis=0)
+    beyond = np.einsum("ij,ij->i", centers - surface.vertices, surface.normals)
+    votes = np.where(seen != 0, seen, np.where(hidden != 0, hidden, beyond))
     return replace(surface, normals=surface.normals * np.where(votes < 0, -1, 1)[:, None])
 
 

@@ -12,6 +12,7 @@ from bev.orthophoto import color_surface
 from bev.scan import Scan
 from bev.storeys import pick_storey
 from bev.surface import Surface, SurfaceCaster, load_surface
+from bev.surface_fit import check_surface_fit
 from bev.upright import upright
 
 logger = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ def reconstruct(
     )
     own_colors = scan.surface_path is not None and not fuse_depth
     scan, surface = upright(scan, surface)
-    check_connected(scan, surface)
     scan, surface = pick_storey(scan, surface, floor)
+    check_connected(scan, surface)
     caster = SurfaceCaster(surface)
     if align:
         scan = align_to_surface(scan, surface, caster=caster, progress=progress)
@@ -93,7 +94,9 @@ def find_surface(
             logger.info("%s: depth and poses agree on %.0f %% of the pixels", scan.name, 100 * share)
     if scan.surface_path is not None and not fuse_depth:
         logger.info("%s: uses the capture's own surface %s", scan.name, scan.surface_path.name)
-        return load_surface(scan.surface_path).moved(scan.source_from_surface)
+        surface = load_surface(scan.surface_path).moved(scan.source_from_surface)
+        check_surface_fit(scan, surface, scan.surface_path, skip_check=skip_check)
+        return surface
     if not scan.has_depth:
         raise UserError(f"{scan.path}: has no depth, and no surface of its own; give one with --surface FILE")
     return fuse(scan, voxel_size_m=voxel_size_m, depth_max_m=depth_max_m, device=device, progress=progress)

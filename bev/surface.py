@@ -185,7 +185,7 @@ def canonical_order(surface: Surface) -> Surface:
     return Surface(surface.vertices[order], faces, surface.colors[order], surface.normals[order])
 
 
-def load_surface(path: Path) -> Surface:
+def load_surface(path: Path | str) -> Surface:
     """Read a mesh or point cloud (.ply, .obj, .pcd, .stl, ...) as it is, without reordering its vertices.
 
     Normals of a mesh always follow from its faces: in files they may contradict the winding, or be zero. Those of a
@@ -194,6 +194,7 @@ def load_surface(path: Path) -> Surface:
     Raises:
         UserError: the file is missing or damaged, or holds no points.
     """
+    path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such surface file")
     ply = read_ply(path) if path.suffix.lower() == ".ply" else _read_other(path)

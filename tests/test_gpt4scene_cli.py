@@ -19,7 +19,7 @@ import pytest
 
 from bev.camera import invert_rigid
 from bev.errors import UserError
-from bev.surface import load_surface
+from bev.surface import load_surface, save_surface
 from bev.synthetic import Film, film, synthetic_room, write_seven_scenes
 from gpt4scene.cli.main import main
 from gpt4scene.scene import prepare as prepare_module
@@ -383,7 +383,9 @@ def test_commands_that_are_none(capsys: pytest.CaptureFixture[str], arguments: l
 def test_proposals_need_the_mesh_that_they_index(
     captured: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    surface, ids = prepared / "surface.ply", tmp_path / "ids.npy"
+    surface, ids = tmp_path / "mesh.ply", tmp_path / "ids.npy"
+    source_from_world = invert_rigid(load_scene(prepared).world_from_source)
+    save_surface(load_surface(prepared / "surface.ply").moved(source_from_world), surface)
     count = len(load_surface(surface).vertices)
     np.save(ids, np.arange(count) % 5)
     command = ("prepare", captured, "-o", tmp_path / "scene", *FEW, "--no-align", "--proposals", ids)

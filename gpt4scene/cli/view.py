@@ -1,5 +1,6 @@
 """`gpt4scene view`: the scene in 3D."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,3 +18,5 @@ def view(scene: Annotated[Path, tyro.conf.Positional], /, *, save: Path | None =
     from gpt4scene.scene.scene import load_scene
 
     view_scene(load_scene(scene), save=save)
+    if save is not None:
+        sys.stdout.write(f"look at it with `rerun {save}`\n")

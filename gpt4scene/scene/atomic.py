@@ -33,7 +33,10 @@ def claim_folder(path: Path) -> None:
             raise UserError(f"{path}: is a file; give a folder to write the scene to")
         if path.is_dir() and any(path.iterdir()) and not is_ours(path):
             raise UserError(f"{path}: holds something that is not a scene; give a new or empty folder")
-        (path / CACHE_NAME).mkdir(parents=True, exist_ok=True)
+        try:
+            (path / CACHE_NAME).mkdir(parents=True, exist_ok=True)
+        except (NotADirectoryError, FileNotFoundError, FileExistsError) as error:
+            raise UserError(f"{path}: no folder can be made there ({error.strerror}); give another one") from error
         tag = path / CACHE_NAME / _TAG_NAME
         if not tag.exists():
             write_bytes(tag, _TAG.encode())

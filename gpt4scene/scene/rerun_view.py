@@ -1,5 +1,7 @@
 """A scene in the rerun viewer: the surface, the boxes with their numbers, the cameras with what they saw."""
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,12 @@ def view_scene(scene: SceneContents, *, save: Path | None = None) -> None:
     rr = require("rerun", "view")
     recording = rr.RecordingStream("gpt4scene", recording_id=f"gpt4scene-{scene.name}")
     if save is None:
-        recording.spawn()
+        # the viewer's program lies beside Python's, which is not in PATH unless the environment is activated
+        os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        try:
+            recording.spawn()
+        except RuntimeError as error:
+            raise UserError(f"the rerun viewer does not start: {error}; --save FILE.rrd writes a recording") from error
         _log_scene(rr, recording, scene)
         recording.flush()
         return
