@@ -48,7 +48,7 @@ def align_to_surface(
     caster: SurfaceCaster | None = None,
     widths_px: tuple[int, ...] = (64, 128, 256),
     rounds: tuple[int, ...] = (8, 8, 6),
-    points_max: int = 20_000,
+    points_max: int = 15_000,
     sigma_m: float = 0.03,
     progress: bool = False,
 ) -> Scan:
@@ -158,7 +158,7 @@ def _fitted(
     image = _at_width(sight.image, width)
     small = camera.resized(width, image.shape[0])
     index = sight.points[np.isfinite(mean[sight.points])]
-    in_camera = (points[index] - small.center) @ small.world_from_camera[:3, :3]
+    in_camera = small.points_in_camera(points[index])
     uv = in_camera[:, :2] / in_camera[:, 2:] * [small.K[0, 0], small.K[1, 1]] + small.K[:2, 2]
     ok = _inside(uv, image.shape) & (in_camera[:, 2] > 0.1)
     if ok.sum() < 100:
@@ -171,9 +171,10 @@ def _fitted(
     # what a pose may be off: sigma_m, and the angle that moves a point two metres away by as much
     expected = np.array([sigma_m] * 3 + [sigma_m / 2] * 3)
     prior = np.diag(np.median(weight) * _NOISE**2 / expected**2) * len(index) / _SAMPLES_PER_FACT
-    normal = (jacobian * weight[:, None]).T @ jacobian + prior
+    weighted = jacobian * weight[:, None]
+    normal = np.einsum("ni,nj->ij", weighted, jacobian) + prior
     offset = _twist(start.camera_from_world @ camera.world_from_camera)
-    right = -(jacobian * weight[:, None]).T @ residual - prior @ offset
+    right = -np.einsum("ni,n->i", weighted, residual) - prior @ offset
     step = np.clip(_RELAXATION * np.linalg.solve(normal, right), -0.5 * sigma_m, 0.5 * sigma_m)
     return replace(camera, world_from_camera=camera.world_from_camera @ _motion(step))
 

@@ -12,6 +12,7 @@ A bird's-eye view is just another view: `OrthoCamera` has the pinhole's interfac
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 RIGID_TOLERANCE = 1e-3
@@ -70,13 +71,16 @@ class Camera:
         Returns:
             uv (N, 2) pixels, NaN where the point is not in front of the camera; depth (N,) metres along z.
         """
-        inverse = self.camera_from_world
-        x, y, depth = (inverse[:3, :3] @ np.asarray(points, np.float64).T + inverse[:3, 3:]).astype(np.float64)
+        x, y, depth = self.points_in_camera(np.asarray(points, np.float64)).T
         z = np.where(depth > 1e-9, depth, np.nan)
         uv = np.stack(
             [(self.K[0, 0] * x + self.K[0, 1] * y) / z + self.K[0, 2], self.K[1, 1] * y / z + self.K[1, 2]], axis=1
         )
         return uv, depth
+
+    def points_in_camera(self, points: np.ndarray) -> np.ndarray:
+        """World points (N, 3) metres, float32 or float64, to this camera's frame, in the same type."""
+        return transform_points(self.camera_from_world, points)
 
     def unproject(self, uv: np.ndarray, depth: np.ndarray) -> np.ndarray:
         """Pixels with depth back to the world: uv (N, 2), depth (N,) metres along z, to (N, 3) metres."""
@@ -88,7 +92,8 @@ class Camera:
         uv = np.asarray(uv, np.float64)
         y = (uv[:, 1] - self.K[1, 2]) / self.K[1, 1]
         x = (uv[:, 0] - self.K[0, 2] - self.K[0, 1] * y) / self.K[0, 0]
-        directions = np.stack([x, y, np.ones_like(x)], axis=1) @ self.world_from_camera[:3, :3].T
+        turned_only = np.column_stack([self.world_from_camera[:3, :3], np.zeros(3)])
+        directions = transform_points(turned_only, np.stack([x, y, np.ones_like(x)], axis=1))
         return np.broadcast_to(self.center, directions.shape), directions
 
     def resized(self, width: int, height: int) -> "Camera":
@@ -170,8 +175,12 @@ def invert_rigid(b_from_a: np.ndarray) -> np.ndarray:
 
 
 def transform_points(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points (N, 3) in frame a to frame b, metres."""
-    return points @ b_from_a[:3, :3].T + b_from_a[:3, 3]
+    """Points (N, 3) in frame a to frame b, metres; float32 stays float32, all else becomes float64."""
+    points = np.ascontiguousarray(points, np.float32 if points.dtype == np.float32 else np.float64)
+    if not len(points):
+        return points
+    # OpenCV's loop: matrix products this narrow wake BLAS threads that cost more than the sums
+    return cv2.transform(points[None], b_from_a[:3])[0]
 
 
 def rigid_fault(matrix: np.ndarray, tolerance: float = RIGID_TOLERANCE) -> str | None:

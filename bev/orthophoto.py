@@ -232,7 +232,7 @@ def _visible(
     points: np.ndarray, normals: np.ndarray, near: np.ndarray, camera: Camera, caster: SurfaceCaster
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which of the points `near`, (n,) rows, the camera sees, and their (m,) scores: image pixels per square metre."""
-    in_camera = _in_camera(np.take(points, near, axis=0), camera)
+    in_camera = camera.points_in_camera(np.take(points, near, axis=0))
     depth = in_camera[:, 2]
     safe = np.maximum(depth, 1e-3)
     K = camera.K.astype(np.float32)
@@ -255,12 +255,6 @@ def _visible(
     facing = cosine > _MIN_COSINE
     score = K[0, 0] * K[1, 1] * cosine / distance**2 * trust.ravel()[pixel]
     return near[inside[facing]], score[facing].astype(np.float32)
-
-
-def _in_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
-    """(N, 3) float32 points in the camera's frame; OpenCV's loop, because BLAS threads cost more than so few sums."""
-    camera_from_world = camera.camera_from_world[:3].astype(np.float32)
-    return cv2.transform(points[None], camera_from_world)[0]
 
 
 def _occlusion(caster: SurfaceCaster, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
