@@ -47,7 +47,7 @@ def align_to_surface(
     *,
     caster: SurfaceCaster | None = None,
     widths_px: tuple[int, ...] = (64, 128, 256),
-    rounds: tuple[int, ...] = (8, 8, 6),
+    rounds: tuple[int, ...] = (6, 6, 4),
     points_max: int = 15_000,
     sigma_m: float = 0.03,
     progress: bool = False,

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
+from importlib.metadata import version
 from typing import Any
 
 import tyro
@@ -19,7 +20,7 @@ from gpt4scene.cli.view import view
 
 DESCRIPTION = """A scan of a room goes in; a vision-language model that understands the room comes out.
 
-Every command takes --debug, which shows the traceback of an error."""
+Every command takes --debug, which shows the traceback of an error; --version alone prints the version."""
 
 INTERRUPTED = 130
 """Exit code: 128 and the number of the signal, as shells have it."""
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("matplotlib", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    if arguments == ["--version"]:
+        sys.stdout.write(f"gpt4scene {version('gpt4scene')}\n")
+        return 0
     try:
         _parsed(arguments)()
     except UserError as error:
