@@ -1,6 +1,7 @@
 """The house: which way imports point, what they may weigh, and what the distribution holds."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -231,3 +232,15 @@ def test_no_capture_or_generated_file_is_tracked() -> None:
     captures = [path for path in _tracked() if re.search(r"\.(depth|color)\.(png|jpg)$|\.pose\.txt$|\.rrd$", path.name)]
     large = [path for path in _tracked() if path.stat().st_size > 2_000_000]
     assert not captures and not large
+
+
+@pytest.mark.parametrize("package", ["bev", "gpt4scene"])
+def test_names_that_are_imported_on_first_use_exist_and_are_no_modules(package: str) -> None:
+    """A submodule of the same name would take the name's place as soon as it is imported."""
+    module = importlib.import_module(package)
+    assert sorted(module.__all__) == sorted(module._HOMES)
+    for name in module.__all__:
+        assert not isinstance(getattr(module, name), type(module)), name
+        assert not (ROOT / package / f"{name}.py").exists() and not (ROOT / package / name).is_dir()
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        module.nonsense  # noqa: B018

@@ -11,7 +11,7 @@ from typing import Any
 
 from bev.errors import UserError
 from bev.readers import Format, read_scan
-from bev.reconstruct import reconstruct
+from bev.reconstruction import reconstruct
 from bev.render import render_bev
 from bev.scan import Axes, Poses, Scan
 from bev.surface import SurfaceCaster
