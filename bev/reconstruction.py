@@ -61,14 +61,15 @@ def reconstruct(
         device=device,
         progress=progress,
     )
-    own_colors = scan.surface_path is not None and not fuse_depth
+    # one grey throughout is what a surface without colours, fused or read, is given
+    has_colors = bool((surface.colors != surface.colors[:1]).any())
     scan, surface = upright(scan, surface)
     scan, surface = pick_storey(scan, surface, floor)
     check_connected(scan, surface)
     caster = SurfaceCaster(surface)
     if align:
         scan = align_to_surface(scan, surface, caster=caster, progress=progress)
-    if not own_colors:
+    if not has_colors:
         surface = color_surface(surface, scan, caster=caster)
     return scan, surface
 

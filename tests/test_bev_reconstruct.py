@@ -99,3 +99,15 @@ def test_a_clouds_ceiling_looks_down_although_no_frame_shows_it(walk: Film):
     faced = face_the_cameras(cloud, walk.scan)
     assert (faced.normals[:3000, 2] > 0).mean() > 0.99
     assert (faced.normals[3000:, 2] < 0).mean() > 0.99
+
+
+def test_a_surface_without_colours_gets_the_frames_and_one_with_colours_keeps_its_own(walk: Film, tmp_path: Path):
+    path = tmp_path / "mesh.ply"
+    scan = replace(walk.scan, surface_path=path)
+    save_surface(replace(walk.surface, colors=np.full_like(walk.surface.colors, 178)), path)
+    _, colored = bev.reconstruct(scan, align=False)
+    assert colored.colors.std(axis=0).min() > 10
+    own = np.random.default_rng(0).integers(0, 256, walk.surface.colors.shape, dtype=np.uint8)
+    save_surface(replace(walk.surface, colors=own), path)
+    _, kept = bev.reconstruct(scan, align=False)
+    assert (kept.colors == own).all()

@@ -12,7 +12,7 @@ import pytest
 from box_scene import box_scene
 
 from bev.errors import UserError
-from gpt4scene.scene.report import write_report
+from gpt4scene.scene.report import report_html
 from gpt4scene.scene.rerun_view import view_scene
 from gpt4scene.scene.scene import Scene
 from gpt4scene.scene.views import marked_image
@@ -61,8 +61,8 @@ def scene() -> Scene:
 
 
 def _page(scene: Scene, tmp_path: Path, **options) -> _Page:
-    write_report(scene, tmp_path / "report.html", **options)
-    return _Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    (tmp_path / "report.html").write_text(report_html(scene, **options), encoding="utf-8")
+    return _Page(report_html(scene, **options))
 
 
 def test_the_page_loads_nothing_from_elsewhere(scene: Scene, tmp_path: Path) -> None:

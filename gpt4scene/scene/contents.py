@@ -16,8 +16,34 @@ Pixels = np.ndarray | Callable[[], np.ndarray]
 UNITS = ("metre", "arbitrary")
 
 
+class _Decoded:
+    """Pixels of a view, decoded on access and checked against its camera; those that are there, at once."""
+
+    camera: Any
+    pixels: Pixels
+    object_pixels: Pixels
+
+    def __post_init__(self) -> None:
+        if not callable(self.pixels):
+            _ = self.image
+        if not callable(self.object_pixels):
+            _ = self.ids
+
+    @property
+    def image(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB."""
+        image = self.pixels() if callable(self.pixels) else self.pixels
+        return _checked(image, (self.camera.height, self.camera.width, 3), np.uint8, "image")
+
+    @property
+    def ids(self) -> np.ndarray:
+        """(H, W) int32, -1 = none."""
+        ids = self.object_pixels() if callable(self.object_pixels) else self.object_pixels
+        return _checked(np.asarray(ids, np.int32), (self.camera.height, self.camera.width), np.int32, "ids")
+
+
 @dataclass(frozen=True, eq=False)
-class BevView:
+class BevView(_Decoded):
     """The room from above, unscaled and unmarked, and where its marks go."""
 
     camera: OrthoCamera
@@ -28,22 +54,9 @@ class BevView:
     """(H, W) int32, the id of the object that a pixel shows, -1 = none; read it as `ids`."""
     markers: tuple[Marker, ...] = ()
 
-    def __post_init__(self) -> None:
-        _check_arrays(self)
-
-    @property
-    def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
-        return _image(self)
-
-    @property
-    def ids(self) -> np.ndarray:
-        """(H, W) int32, -1 = none."""
-        return _ids(self)
-
 
 @dataclass(frozen=True, eq=False)
-class SceneFrame:
+class SceneFrame(_Decoded):
     """One chosen frame of the scan, unscaled and unmarked, and where its marks go."""
 
     index: int
@@ -55,19 +68,6 @@ class SceneFrame:
     object_pixels: Pixels
     """(H, W) int32, the id of the object that a pixel shows, -1 = none; read it as `ids`."""
     markers: tuple[Marker, ...] = ()
-
-    def __post_init__(self) -> None:
-        _check_arrays(self)
-
-    @property
-    def image(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB."""
-        return _image(self)
-
-    @property
-    def ids(self) -> np.ndarray:
-        """(H, W) int32, -1 = none."""
-        return _ids(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,23 +263,6 @@ def _vertex_fault(scene: SceneContents) -> str | None:
             return f"instances: {number} says points {points[number]}, vertex_ids has {count}"
     missing = sorted(set(points) - set(found.tolist()))
     return f"vertex_ids: holds no vertex of instance {missing[0]}" if missing else None
-
-
-def _image(view: BevView | SceneFrame) -> np.ndarray:
-    image = view.pixels() if callable(view.pixels) else view.pixels
-    return _checked(image, (view.camera.height, view.camera.width, 3), np.uint8, "image")
-
-
-def _ids(view: BevView | SceneFrame) -> np.ndarray:
-    ids = view.object_pixels() if callable(view.object_pixels) else view.object_pixels
-    return _checked(np.asarray(ids, np.int32), (view.camera.height, view.camera.width), np.int32, "ids")
-
-
-def _check_arrays(view: BevView | SceneFrame) -> None:
-    if not callable(view.pixels):
-        _image(view)
-    if not callable(view.object_pixels):
-        _ids(view)
 
 
 def _checked(array: np.ndarray, shape: tuple[int, ...], dtype: type, name: str) -> np.ndarray:

@@ -3,13 +3,11 @@
 import base64
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from gpt4scene.scene.atomic import write_bytes, write_errors
 from gpt4scene.scene.contents import SceneContents, SceneFrame, SceneInstance
 from gpt4scene.scene.views import marked_image
 from markers.draw import id_color
@@ -18,24 +16,13 @@ _LONG_SIDE_PX = 1280
 _JPEG_QUALITY = 88
 
 
-def write_report(scene: SceneContents, path: Path, *, warnings: Sequence[str] = ()) -> None:
-    """Write the report of a scene as one self-contained HTML page.
+def report_html(scene: SceneContents, *, warnings: Sequence[str] = ()) -> str:
+    """The report of a scene: one self-contained HTML page.
 
     Args:
         scene: what to show.
-        path: of the page.
         warnings: what the reader left out and the like, one line each.
-
-    Raises:
-        UserError: the disk is full, or no permission.
     """
-    page = report_html(scene, warnings=warnings).encode()
-    with write_errors(path.parent):
-        write_bytes(path, page)
-
-
-def report_html(scene: SceneContents, *, warnings: Sequence[str] = ()) -> str:
-    """The page that `write_report` writes."""
     name = escape(scene.name)
     body = "\n".join(
         [
