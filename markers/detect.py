@@ -1,0 +1,256 @@
+"""Objects in a scan's frames, found by any model that ultralytics runs.
+
+ultralytics and the weights it publishes are licensed under AGPL-3.0 (or a paid licence from Ultralytics): whoever
+passes on a program that uses them, or offers one over a network, owes its users the source. Nothing else in this
+project needs it, and no other file imports it.
+"""
+
+import atexit
+import difflib
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+
+from bev.errors import UserError, require
+from bev.progress import track
+from bev.scan import Frame, Scan
+from markers.ahead import decoded_ahead
+from markers.detections import check_boxes, compact_masks
+from markers.device import choose_device
+from markers.weights import cache_folder, find_weights
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+_log = logging.getLogger(__name__)
+
+MOST_PER_FRAME = 300
+"""What ultralytics keeps of one frame, the best first."""
+
+_TASKS = ("detect", "segment")
+# what ultralytics' loaders raise for files that are not what they say
+_LOAD_ERRORS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    AssertionError,
+    OSError,
+    EOFError,
+)
+
+
+def detect(
+    scan: Scan,
+    *,
+    weights: Path | str,
+    classes: Sequence[str] = (),
+    score_min: float = 0.25,
+    batch_size: int = 8,
+    device: str | None = None,
+    trust_weights: bool = False,
+    progress: bool = False,
+) -> "dict[int, sv.Detections]":
+    """What `iter_detections` finds, of all frames: frame index to detections."""
+    found = iter_detections(
+        scan,
+        weights=weights,
+        classes=classes,
+        score_min=score_min,
+        batch_size=batch_size,
+        device=device,
+        trust_weights=trust_weights,
+        progress=progress,
+    )
+    return dict(found)
+
+
+def iter_detections(
+    scan: Scan,
+    *,
+    weights: Path | str,
+    classes: Sequence[str] = (),
+    score_min: float = 0.25,
+    batch_size: int = 8,
+    device: str | None = None,
+    trust_weights: bool = False,
+    progress: bool = False,
+) -> "Iterator[tuple[int, sv.Detections]]":
+    """Run an ultralytics model over a scan, frame by frame in time order.
+
+    Weights are found and loaded before this returns; frames are decoded ahead in a thread and detected in batches while
+    the result is iterated, so a long scan never lies in memory.
+
+    Args:
+        scan: its colour images are used.
+        weights: a file that ultralytics loads (`.pt`, `.onnx`, `.tflite` …), or a name of `markers.weights.KNOWN`,
+            which is fetched once.
+        classes: for an open-vocabulary model (YOLO-World, YOLOE) what to look for; for any other, which of its classes
+            to keep. Empty: all that the model knows.
+        score_min: detections that score less are left out, 0 to 1.
+        batch_size: frames per call; models that were exported for fewer get fewer.
+        device: "cpu", "cuda", "cuda:1"; None takes CUDA where there is one.
+        trust_weights: run code that the weights file carries; see `markers.weights.find_weights`.
+        progress: show a bar.
+
+    Yields:
+        frame index and detections: `xyxy` in pixels of the frame's colour image, `confidence`, `class_id` (place in the
+        model's list of classes), `data["class_name"]`, and from models that segment, `mask` as run lengths
+        (`sv.CompactMask`) at the frame's full size. Detections whose mask would be empty are left out by ultralytics.
+
+    Raises:
+        UserError: no usable weights, an unknown class or device, a package is missing that the format needs, or the
+            model returns boxes that are not finite.
+    """
+    if batch_size < 1 or not 0 <= score_min <= 1:
+        raise UserError(
+            f"batch_size {batch_size}, score_min {score_min}: give 1 frame or more, and a score from 0 to 1"
+        )
+    device = choose_device(device)
+    path = find_weights(weights, trust=trust_weights)
+    model = _load(path)
+    class_ids = _choose_classes(model, path, classes)
+    options = {"conf": score_min, "device": device, "classes": class_ids, "max_det": MOST_PER_FRAME}
+    options |= {"retina_masks": True, "verbose": False, "save": False, "show": False}
+    limit = _batch_limit(model, path, options)
+    return _run(scan, model, min(batch_size, limit or batch_size), options, progress=progress)
+
+
+def _run(
+    scan: Scan, model: Any, batch_size: int, options: dict[str, Any], *, progress: bool
+) -> "Iterator[tuple[int, sv.Detections]]":
+    full: list[int] = []
+    pairs = _batches(scan, model, batch_size, options)
+    for frame in track(scan.frames, "Detecting", show=progress):
+        result = next(pairs)
+        if len(result.boxes) >= MOST_PER_FRAME:
+            full.append(frame.index)
+        yield frame.index, _detections(result, frame, masks=model.task == "segment")
+    if full:
+        _log.warning("%d frames hold %d detections or more, of which the best were kept", len(full), MOST_PER_FRAME)
+
+
+def _batches(scan: Scan, model: Any, batch_size: int, options: dict[str, Any]) -> Iterator[Any]:
+    """One ultralytics result per frame."""
+    batch: list[np.ndarray] = []
+    for _, image in decoded_ahead(scan.frames, ahead=2 * batch_size):
+        # ultralytics pads a mixed batch differently, so results would depend on a frame's neighbours
+        if batch and (len(batch) == batch_size or batch[0].shape != image.shape):
+            yield from _predict(model, batch, options)
+            batch = []
+        batch.append(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))  # ultralytics takes arrays as OpenCV's
+    if batch:
+        yield from _predict(model, batch, options)
+
+
+def _predict(model: Any, images: list[np.ndarray], options: dict[str, Any]) -> list[Any]:
+    torch = require("torch", "detect")
+    try:
+        return model.predict(images, batch=len(images), **options)
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{len(images)} frames at once do not fit the memory of {options['device']}: lower the batch size, "
+            "or give --device cpu"
+        ) from error
+
+
+def _detections(result: Any, frame: Frame, *, masks: bool) -> "sv.Detections":
+    sv = require("supervision")
+    boxes = result.boxes.cpu().numpy()
+    class_id = boxes.cls.astype(int)
+    mask = None
+    if masks:
+        size = (frame.camera.height, frame.camera.width)
+        dense = np.zeros((0, *size), bool) if result.masks is None else result.masks.data.cpu().numpy().astype(bool)
+        mask = compact_masks(dense)
+    detections = sv.Detections(
+        xyxy=boxes.xyxy.reshape(-1, 4),
+        mask=mask,
+        confidence=boxes.conf,
+        class_id=class_id,
+        data={"class_name": np.array([result.names[k] for k in class_id], dtype=str)},
+    )
+    check_boxes(detections, frame.index)
+    return detections
+
+
+def _load(path: Path) -> Any:
+    """The model, by a library that neither installs, downloads, reports nor writes anything by itself."""
+    ultralytics = _quiet_ultralytics()
+    try:
+        model = ultralytics.YOLO(str(path.absolute()))
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: needs the package {error.name}, which is not installed; install it") from error
+    except _LOAD_ERRORS as error:
+        raise UserError(f"{path}: ultralytics cannot load it ({_first_line(error)}); give another model") from error
+    if model.task not in _TASKS:
+        raise UserError(f"{path}: is a model for {model.task}; give one that detects or segments objects")
+    return model
+
+
+def _quiet_ultralytics() -> Any:
+    """Import ultralytics with its settings in a folder of ours, and undo what importing it does to the process."""
+    if "ultralytics" not in sys.modules:
+        require("torch", "detect")  # before ultralytics bids OpenMP use one thread
+        folder = Path(tempfile.mkdtemp(prefix="gpt4scene-ultralytics-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        (folder / "Ultralytics").mkdir()
+        settings = {"sync": False, "weights_dir": str(cache_folder()), "runs_dir": str(folder / "runs")}
+        (folder / "Ultralytics" / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
+        os.environ |= {"YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+        os.environ.setdefault("YOLO_VERBOSE", "false")
+    omp_threads, cv_threads = os.environ.get("OMP_NUM_THREADS"), cv2.getNumThreads()
+    with np.printoptions():
+        ultralytics = require("ultralytics", "detect")
+        events = require("ultralytics.utils.events", "detect")
+    if omp_threads is None:
+        os.environ.pop("OMP_NUM_THREADS", None)
+    cv2.setNumThreads(cv_threads)
+    # where somebody else imported it first, with other settings
+    require("ultralytics.utils.checks", "detect").AUTOINSTALL = False
+    events.events.enabled = False
+    return ultralytics
+
+
+def _choose_classes(model: Any, path: Path, classes: Sequence[str]) -> list[int] | None:
+    """Tell an open-vocabulary model what to look for, or find the classes' places in any other model's list."""
+    wanted = [name.strip() for name in classes if name.strip()]
+    names = {
+        name: k for k, name in dict(enumerate(model.names) if isinstance(model.names, list) else model.names).items()
+    }
+    if not wanted:
+        return None
+    unknown = [name for name in wanted if name not in names]
+    if not unknown:
+        return sorted(names[name] for name in wanted)
+    near = difflib.get_close_matches(unknown[0], names, n=3)
+    offer = f"did you mean {', '.join(near)}" if near else f"it knows {', '.join(list(names)[:100])}"
+    raise UserError(f"{path}: does not know the class {unknown[0]!r}; {offer}")
+
+
+def _batch_limit(model: Any, path: Path, options: dict[str, Any]) -> int | None:
+    """Run the model once on nothing: whether it runs at all, and how many images it takes; None for any number."""
+    try:
+        model.predict([np.zeros((64, 64, 3), np.uint8)], batch=1, **options)
+    except ModuleNotFoundError as error:
+        raise UserError(f"{path}: needs the package {error.name}, which is not installed; install it") from error
+    except _LOAD_ERRORS as error:
+        raise UserError(f"{path}: ultralytics cannot run it ({_first_line(error)}); give another model") from error
+    backend = model.predictor.model
+    free = getattr(backend, "format", "") == "pt" or getattr(backend, "dynamic", False)
+    return None if free else max(int(getattr(backend, "batch", 1)), 1)
+
+
+def _first_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,241 @@
+"""Weights files: which are known, where they lie, how one is fetched, and what a file must be to be loaded."""
+
+import hashlib
+import http.client
+import logging
+import os
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bev.errors import UserError
+from bev.progress import track
+
+_log = logging.getLogger(__name__)
+
+_AGPL = "AGPL-3.0, or a licence bought from Ultralytics"
+_YOLO11 = "https://huggingface.co/Ultralytics/YOLO11/resolve/5df55ae8af79be2d62706f481e97fea7c17c4afc/"
+_SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
+_ASSETS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
+_BLOCK_BYTES = 1 << 20
+_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class KnownWeights:
+    """A published weights file and what must come out when it is fetched."""
+
+    name: str
+    url: str
+    size_bytes: int
+    sha256: str
+    licence: str
+
+
+def _yolo11(size: str, size_bytes: int, sha256: str) -> KnownWeights:
+    name = f"yolo11{size}-seg.pt"
+    return KnownWeights(name, _YOLO11 + name, size_bytes, sha256, _AGPL)
+
+
+def _sam(name: str, size_bytes: int, sha256: str) -> KnownWeights:
+    return KnownWeights(name, _SAM + name, size_bytes, sha256, "Apache-2.0")
+
+
+# digests: the LFS pointers of huggingface.co/Ultralytics/YOLO11 at that commit; SAM's as checkpoint lists of
+# micro-sam and 3D Slicer's extension hold them
+KNOWN: Mapping[str, KnownWeights] = {
+    known.name: known
+    for known in (
+        _yolo11("n", 6182636, "55ed65c56c91713d23e8402371c6c49a6fd84f257f7dce452e8d70e41dcbe152"),
+        _yolo11("s", 20669228, "1caa81c0195412efa411b632bcfb8c184939dddb6ae41f6a80c41b211ff257c3"),
+        _yolo11("m", 45400152, "eb9a06f63e2206c35d68d839b08c362429ebecf933ad54c1ad68b2fd001c17cf"),
+        _yolo11("l", 56096965, "cabe90049795dfc9a370b7934d6dec7f6b9e44a20e573b0ff81b7e205512c872"),
+        _yolo11("x", 125090821, "4e53a5f5fd3ee2ae3361c62169c6bb3ed4ae251dd0e57606e230955aa52d919c"),
+        _sam("sam_vit_b_01ec64.pth", 375042383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
+        _sam("sam_vit_l_0b3195.pth", 1249524607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
+        _sam("sam_vit_h_4b8939.pth", 2564550879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
+    )
+}
+"""Name to file: fetched once when it is asked for by this name."""
+
+# formats that hold numbers and a graph of fixed operations; a TorchScript program can write files, a TensorFlow graph
+# and a TensorRT engine are programs too
+_HARMLESS_FILES = (".onnx", ".tflite")
+_HARMLESS_FOLDERS = ("_openvino_model", "_ncnn_model")
+_TORCH_FILES = (".pt", ".pth", ".torchscript", ".ts")
+
+
+def cache_folder() -> Path:
+    """Where fetched weights lie: GPT4SCENE_WEIGHTS, or ~/.cache/gpt4scene/weights."""
+    named = os.environ.get("GPT4SCENE_WEIGHTS")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "gpt4scene" / "weights"
+
+
+def find_weights(weights: Path | str, *, trust: bool = False, progress: bool = False) -> Path:
+    """A detector's weights file, fetched if it is a known name that is not here yet.
+
+    A `.pt` file is a Python pickle: loading it runs whatever code it holds. Such a file is accepted when its sha256 is
+    that of a known file, or with `trust`. `.onnx` and `.tflite` files and folders of OpenVINO and NCNN need no trust.
+
+    Raises:
+        UserError: nothing is there, it cannot be fetched, it is no weights file, or it is not trusted.
+    """
+    path = _locate(weights, progress=progress)
+    check_weights_file(path)
+    if trust or _is_harmless(path):
+        return path
+    published = [known for known in KNOWN.values() if path.is_file() and path.stat().st_size == known.size_bytes]
+    if published and sha256_of(path) in {known.sha256 for known in published}:
+        return path
+    why = _mismatch(path) or f"{path}: a {path.suffix or 'file'} of this format can run code when it is loaded"
+    raise UserError(
+        f"{why}; if you trust where it comes from, give --trust-weights (trust_weights=True), or use an .onnx export"
+    )
+
+
+def find_checkpoint(checkpoint: Path | str, *, progress: bool = False) -> Path:
+    """A segment-anything checkpoint, fetched if it is a known name that is not here yet; it is loaded without code.
+
+    Raises:
+        UserError: nothing is there, it cannot be fetched, is no weights file, or not the file that its name promises.
+    """
+    path = _locate(checkpoint, progress=progress)
+    check_weights_file(path)
+    known = KNOWN.get(path.name)
+    if known is not None and path.stat().st_size != known.size_bytes:
+        raise UserError(f"{_mismatch(path)}; delete it and fetch {known.url} again, or give it another name")
+    return path
+
+
+def _locate(weights: Path | str, *, progress: bool) -> Path:
+    path = Path(weights).expanduser()
+    if path.exists():
+        return path
+    name = str(weights)
+    if name in KNOWN:
+        return fetch(KNOWN[name], progress=progress)
+    by_hand = ""
+    if name == path.name and path.suffix == ".pt" and name.startswith(("yolo", "rtdetr")):
+        by_hand = f" (perhaps at {_ASSETS}{name}: download it yourself and give its path)"
+    raise UserError(f"{weights}: no such file{by_hand}; names that are fetched: {', '.join(KNOWN)}")
+
+
+def fetch(known: KnownWeights, *, folder: Path | None = None, progress: bool = False) -> Path:
+    """Download a file once, after saying what it is; it appears whole and verified or not at all.
+
+    Args:
+        known: what to fetch.
+        folder: where to keep it; None is `cache_folder()`.
+        progress: show a bar.
+
+    Raises:
+        UserError: no network, another size or sha256 than published, or no room; says what to do by hand.
+    """
+    folder = folder or cache_folder()
+    path = folder / known.name
+    if path.is_file():
+        if path.stat().st_size != known.size_bytes or sha256_of(path) != known.sha256:
+            raise UserError(f"{path}: is not {known.name} as published (sha256 {known.sha256}); delete it")
+        return path
+    _log.info(
+        "Fetching %s: %.0f MB, licence %s, from %s to %s, sha256 %s",
+        *(known.name, known.size_bytes / 1e6, known.licence, known.url, path, known.sha256),
+    )
+    temporary = folder / f".fetching-{os.getpid()}-{known.name}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = _download(known, temporary, progress=progress)
+        if found != known.sha256:
+            raise UserError(f"{known.url}: sha256 is {found}, not {known.sha256} as published; nothing was kept")
+        temporary.replace(path)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise UserError(
+            f"{known.name} could not be fetched ({reason}): download {known.url} yourself and put it at {path}"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _download(known: KnownWeights, path: Path, *, progress: bool) -> str:
+    """Write the file and return its sha256; OSError when it is not as long as published."""
+    digest = hashlib.sha256()
+    written = 0
+    blocks = range(-(-known.size_bytes // _BLOCK_BYTES) + 1)  # one more, which must be empty
+    with urllib.request.urlopen(known.url, timeout=_TIMEOUT_S) as response, path.open("wb") as file:
+        for _ in track(blocks, known.name, show=progress, unit="MB"):
+            block = response.read(_BLOCK_BYTES)
+            written += len(block)
+            digest.update(block)
+            file.write(block)
+    if written != known.size_bytes:
+        raise OSError(f"{written} bytes came, {known.size_bytes} were published")
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_weights_file(path: Path) -> None:
+    """What lies at `path` must look like weights: not an error page, a git-lfs pointer, or half a download.
+
+    Raises:
+        UserError: it does not; says what it is.
+    """
+    if path.is_dir():
+        if not any(path.iterdir()):
+            raise UserError(f"{path}: is an empty folder; give a weights file")
+        return
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give a weights file") from error
+    if not head:
+        raise UserError(f"{path}: is empty; download it again")
+    if head.startswith(b"version https://git-lfs"):
+        raise UserError(f"{path}: is a git-lfs pointer, not the file; run `git lfs pull` where it comes from")
+    if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"{")):
+        raise UserError(f"{path}: is a web page or an error message, not weights; download it again")
+    _check_format(path, head)
+
+
+def _check_format(path: Path, head: bytes) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".tflite" and head[4:8] != b"TFL3":
+        raise UserError(f"{path}: is no TensorFlow Lite model; download or export it again")
+    if suffix not in _TORCH_FILES or head.startswith(b"\x80\x02"):  # pickles as torch wrote them before 1.6
+        return
+    if not head.startswith(b"PK\x03\x04"):
+        raise UserError(f"{path}: is no torch file; download it again, or give the file's right ending")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        size = path.stat().st_size
+        raise UserError(f"{path}: is cut short or damaged ({size} bytes); download it again") from error
+    if not any(name.endswith(("data.pkl", "constants.pkl")) for name in names):
+        raise UserError(f"{path}: is a zip archive without weights; unpack it and give the weights file")
+
+
+def _is_harmless(path: Path) -> bool:
+    name = path.name.lower()
+    return name.endswith(_HARMLESS_FOLDERS if path.is_dir() else _HARMLESS_FILES)
+
+
+def _mismatch(path: Path) -> str:
+    """How a file differs from the published one of its name; empty where no such is known."""
+    known = KNOWN.get(path.name)
+    if known is None or not path.is_file():
+        return ""
+    size = path.stat().st_size
+    if size != known.size_bytes:
+        return f"{path}: has {size} bytes, {known.name} as published has {known.size_bytes}"
+    return f"{path}: its sha256 is not that of {known.name} as published ({known.sha256})"
