@@ -15,6 +15,7 @@ import tyro
 
 from bev.errors import UserError
 from gpt4scene.cli.demo import demo
+from gpt4scene.cli.eval_instances import eval_instances
 from gpt4scene.cli.prepare import prepare
 from gpt4scene.cli.view import view
 
@@ -64,7 +65,12 @@ def run() -> None:
 
 def _parsed(arguments: list[str]) -> Callable[[], None]:
     """The command with its arguments, to be called: so that tyro's errors are those of parsing and no others."""
-    commands = {"demo": _later(demo), "prepare": _later(prepare), "view": _later(view)}
+    commands = {
+        "demo": _later(demo),
+        "eval-instances": _later(eval_instances),
+        "prepare": _later(prepare),
+        "view": _later(view),
+    }
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
