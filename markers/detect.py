@@ -7,6 +7,7 @@ project needs it, and no other file imports it.
 
 import atexit
 import difflib
+import importlib.util
 import json
 import logging
 import os
@@ -26,7 +27,8 @@ from bev.scan import Frame, Scan
 from markers.ahead import decoded_ahead
 from markers.detections import check_boxes, compact_masks
 from markers.device import choose_device
-from markers.weights import cache_folder, find_weights
+from markers.known_weights import TEXT_ENCODERS
+from markers.weights import cache_folder, find_weights, sha256_of
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -37,6 +39,8 @@ MOST_PER_FRAME = 300
 """What ultralytics keeps of one frame, the best first."""
 
 _TASKS = ("detect", "segment")
+# ultralytics' own 0.7 leaves two boxes on one cup or chair; this is the usual value of the COCO detectors
+_OVERLAP_MAX = 0.5
 # what ultralytics' loaders raise for files that are not what they say
 _LOAD_ERRORS = (
     RuntimeError,
@@ -94,7 +98,7 @@ def iter_detections(
 
     Args:
         scan: its colour images are used.
-        weights: a file that ultralytics loads (`.pt`, `.onnx`, `.tflite` …), or a name of `markers.weights.KNOWN`,
+        weights: a file that ultralytics loads (`.pt`, `.onnx`, `.tflite` …), or a name in `known_weights.KNOWN`,
             which is fetched once.
         classes: for an open-vocabulary model (YOLO-World, YOLOE) what to look for; for any other, which of its classes
             to keep. Empty: all that the model knows.
@@ -118,10 +122,16 @@ def iter_detections(
             f"batch_size {batch_size}, score_min {score_min}: give 1 frame or more, and a score from 0 to 1"
         )
     device = choose_device(device)
-    path = find_weights(weights, trust=trust_weights)
+    path = find_weights(weights, trust=trust_weights, progress=progress)
     model = _load(path)
     class_ids = _choose_classes(model, path, classes)
-    options = {"conf": score_min, "device": device, "classes": class_ids, "max_det": MOST_PER_FRAME}
+    options = {
+        "conf": score_min,
+        "device": device,
+        "classes": class_ids,
+        "max_det": MOST_PER_FRAME,
+        "iou": _OVERLAP_MAX,
+    }
     options |= {"retina_masks": True, "verbose": False, "save": False, "show": False}
     limit = _batch_limit(model, path, options)
     return _run(scan, model, min(batch_size, limit or batch_size), options, progress=progress)
@@ -225,18 +235,53 @@ def _quiet_ultralytics() -> Any:
 
 def _choose_classes(model: Any, path: Path, classes: Sequence[str]) -> list[int] | None:
     """Tell an open-vocabulary model what to look for, or find the classes' places in any other model's list."""
-    wanted = [name.strip() for name in classes if name.strip()]
-    names = {
-        name: k for k, name in dict(enumerate(model.names) if isinstance(model.names, list) else model.names).items()
-    }
-    if not wanted:
+    wanted = list(dict.fromkeys(name.strip() for name in classes if name.strip()))
+    known = dict(enumerate(model.names)) if isinstance(model.names, list) else dict(model.names)
+    places = {name: k for k, name in known.items()}
+    unknown = [name for name in wanted if name not in places]
+    ultralytics = _quiet_ultralytics()
+    open_vocabulary = isinstance(model, ultralytics.YOLOWorld | ultralytics.YOLOE)
+    prompt_free = open_vocabulary and hasattr(model.model.model[-1], "lrpc")
+    # a YOLOE model that was never told its classes runs, on zeros
+    untold = isinstance(model, ultralytics.YOLOE) and not prompt_free and not hasattr(model.model, "pe")
+    if untold and not wanted:
+        raise UserError(f"{path}: finds only what it is told to look for; give --classes, such as 'chair, trash can'")
+    if open_vocabulary and not prompt_free and (unknown or untold):
+        _tell_classes(model, path, wanted)
         return None
-    unknown = [name for name in wanted if name not in names]
-    if not unknown:
-        return sorted(names[name] for name in wanted)
-    near = difflib.get_close_matches(unknown[0], names, n=3)
-    offer = f"did you mean {', '.join(near)}" if near else f"it knows {', '.join(list(names)[:100])}"
-    raise UserError(f"{path}: does not know the class {unknown[0]!r}; {offer}")
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], places, n=3)
+        offer = f"did you mean {', '.join(near)}" if near else f"it knows {', '.join(list(places)[:100])}"
+        raise UserError(f"{path}: does not know the class {unknown[0]!r}; {offer}")
+    return sorted(places[name] for name in wanted) or None
+
+
+def _tell_classes(model: Any, path: Path, wanted: list[str]) -> None:
+    """Turn names into a model's classes, by a text encoder that must be here: ultralytics would download it unasked."""
+    world = isinstance(model, _quiet_ultralytics().YOLOWorld)
+    name = "clip:ViT-B/32" if world else getattr(model.model, "text_model", "mobileclip:blt")
+    encoder = TEXT_ENCODERS.get(name)
+    if encoder is None:
+        raise UserError(f"{path}: its text encoder {name} is not known here; give a model with its classes set")
+    # ultralytics takes one from the working directory first
+    beside = Path(encoder.place)
+    file = beside if not world and beside.is_file() else cache_folder() / encoder.place
+    if importlib.util.find_spec("clip") is None:
+        raise UserError(
+            f"{path}: to look for {wanted[0]!r} it needs the package clip: run "
+            "`pip install git+https://github.com/ultralytics/CLIP.git` (or give a model with its classes set)"
+        )
+    if not file.is_file():
+        raise UserError(
+            f"{path}: to look for {wanted[0]!r} it needs a text encoder: download {encoder.url} "
+            f"({encoder.licence}) and put it at {file}"
+        )
+    if sha256_of(file) != encoder.sha256:
+        raise UserError(f"{file}: its sha256 is not {encoder.sha256} as published; download {encoder.url} again")
+    settings = require("ultralytics.utils", "detect").SETTINGS
+    dict.update(settings, weights_dir=str(cache_folder()))  # not its own update, which would write a user's file
+    require("ultralytics.nn.text_model", "detect").WEIGHTS_DIR = cache_folder()
+    model.set_classes(wanted)
 
 
 def _batch_limit(model: Any, path: Path, options: dict[str, Any]) -> int | None:

@@ -24,27 +24,31 @@ _DATA = "data."
 """What names an entry of `Detections.data` in a frame's file."""
 
 
-def check_boxes(detections: "sv.Detections", frame_index: int) -> None:
-    """Boxes must be finite and hold something.
+def check_boxes(detections: "sv.Detections", frame_index: int, *, size: tuple[int, int] | None = None) -> None:
+    """Boxes must be finite, hold something, and lie at least partly in the image.
 
     Args:
         detections: boxes in pixels of that frame.
         frame_index: what the error names.
+        size: the image's width and height, pixels; None where it is not known.
 
     Raises:
-        UserError: a coordinate is NaN or infinite, or a box has no width or height; names the frame and the box.
+        UserError: a box is not so; names the frame and the first such box.
     """
     boxes = np.asarray(detections.xyxy, np.float64)
-    finite = np.all(np.isfinite(boxes), axis=1)
-    filled = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    wrong = np.flatnonzero(~finite | ~filled)
-    if len(wrong):
-        first = int(wrong[0])
-        what = "is empty" if np.isfinite(boxes[first]).all() else "is not finite"
-        raise UserError(
-            f"frame {frame_index}: box {first} of {len(boxes)} {what} ({_told(boxes[first])}); "
-            "leave it out, or mend the detector that made it"
-        )
+    width, height = size or (np.inf, np.inf)
+    wrong = {
+        "is not finite": ~np.all(np.isfinite(boxes), axis=1),
+        "is empty": ~np.all(boxes[:, 2:] > boxes[:, :2], axis=1),
+        "lies outside its image": np.any(boxes[:, 2:] <= 0, axis=1) | np.any(boxes[:, :2] >= (width, height), axis=1),
+    }
+    for what, rows in wrong.items():
+        if rows.any():
+            first = int(np.flatnonzero(rows)[0])
+            raise UserError(
+                f"frame {frame_index}: box {first} of {len(boxes)} {what} ({_told(boxes[first])}); "
+                "leave it out, or mend the detector that made it"
+            )
 
 
 def _told(box: np.ndarray) -> str:

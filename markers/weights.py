@@ -7,59 +7,17 @@ import os
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from bev.errors import UserError
 from bev.progress import track
+from markers.known_weights import KNOWN, KnownWeights
 
 _log = logging.getLogger(__name__)
 
-_AGPL = "AGPL-3.0, or a licence bought from Ultralytics"
-_YOLO11 = "https://huggingface.co/Ultralytics/YOLO11/resolve/5df55ae8af79be2d62706f481e97fea7c17c4afc/"
-_SAM = "https://dl.fbaipublicfiles.com/segment_anything/"
-_ASSETS = "https://github.com/ultralytics/assets/releases/download/v8.4.0/"
+_RELEASE = "https://github.com/ultralytics/assets/releases"
 _BLOCK_BYTES = 1 << 20
 _TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True)
-class KnownWeights:
-    """A published weights file and what must come out when it is fetched."""
-
-    name: str
-    url: str
-    size_bytes: int
-    sha256: str
-    licence: str
-
-
-def _yolo11(size: str, size_bytes: int, sha256: str) -> KnownWeights:
-    name = f"yolo11{size}-seg.pt"
-    return KnownWeights(name, _YOLO11 + name, size_bytes, sha256, _AGPL)
-
-
-def _sam(name: str, size_bytes: int, sha256: str) -> KnownWeights:
-    return KnownWeights(name, _SAM + name, size_bytes, sha256, "Apache-2.0")
-
-
-# digests: the LFS pointers of huggingface.co/Ultralytics/YOLO11 at that commit; SAM's as checkpoint lists of
-# micro-sam and 3D Slicer's extension hold them
-KNOWN: Mapping[str, KnownWeights] = {
-    known.name: known
-    for known in (
-        _yolo11("n", 6182636, "55ed65c56c91713d23e8402371c6c49a6fd84f257f7dce452e8d70e41dcbe152"),
-        _yolo11("s", 20669228, "1caa81c0195412efa411b632bcfb8c184939dddb6ae41f6a80c41b211ff257c3"),
-        _yolo11("m", 45400152, "eb9a06f63e2206c35d68d839b08c362429ebecf933ad54c1ad68b2fd001c17cf"),
-        _yolo11("l", 56096965, "cabe90049795dfc9a370b7934d6dec7f6b9e44a20e573b0ff81b7e205512c872"),
-        _yolo11("x", 125090821, "4e53a5f5fd3ee2ae3361c62169c6bb3ed4ae251dd0e57606e230955aa52d919c"),
-        _sam("sam_vit_b_01ec64.pth", 375042383, "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912"),
-        _sam("sam_vit_l_0b3195.pth", 1249524607, "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622"),
-        _sam("sam_vit_h_4b8939.pth", 2564550879, "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e"),
-    )
-}
-"""Name to file: fetched once when it is asked for by this name."""
 
 # formats that hold numbers and a graph of fixed operations; a TorchScript program can write files, a TensorFlow graph
 # and a TensorRT engine are programs too
@@ -117,10 +75,12 @@ def _locate(weights: Path | str, *, progress: bool) -> Path:
     name = str(weights)
     if name in KNOWN:
         return fetch(KNOWN[name], progress=progress)
-    by_hand = ""
-    if name == path.name and path.suffix == ".pt" and name.startswith(("yolo", "rtdetr")):
-        by_hand = f" (perhaps at {_ASSETS}{name}: download it yourself and give its path)"
-    raise UserError(f"{weights}: no such file{by_hand}; names that are fetched: {', '.join(KNOWN)}")
+    if name != path.name:
+        raise UserError(f"{weights}: no such file; give the path of a weights file")
+    raise UserError(
+        f"{weights}: no such file, and no name that is fetched ({', '.join(KNOWN)}); "
+        f"other models of {_RELEASE} are downloaded by hand and given by their path"
+    )
 
 
 def fetch(known: KnownWeights, *, folder: Path | None = None, progress: bool = False) -> Path:
