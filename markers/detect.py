@@ -178,21 +178,21 @@ def _predict(model: Any, images: list[np.ndarray], options: dict[str, Any]) -> l
 def _detections(result: Any, frame: Frame, *, masks: bool) -> "sv.Detections":
     sv = require("supervision")
     boxes = result.boxes.cpu().numpy()
+    xyxy = boxes.xyxy.reshape(-1, 4)
+    check_boxes(xyxy, frame.index)  # before supervision says it without the frame
     class_id = boxes.cls.astype(int)
     mask = None
     if masks:
         size = (frame.camera.height, frame.camera.width)
         dense = np.zeros((0, *size), bool) if result.masks is None else result.masks.data.cpu().numpy().astype(bool)
         mask = compact_masks(dense)
-    detections = sv.Detections(
-        xyxy=boxes.xyxy.reshape(-1, 4),
+    return sv.Detections(
+        xyxy=xyxy,
         mask=mask,
         confidence=boxes.conf,
         class_id=class_id,
         data={"class_name": np.array([result.names[k] for k in class_id], dtype=str)},
     )
-    check_boxes(detections, frame.index)
-    return detections
 
 
 def _load(path: Path) -> Any:

@@ -24,24 +24,24 @@ _DATA = "data."
 """What names an entry of `Detections.data` in a frame's file."""
 
 
-def check_boxes(detections: "sv.Detections", frame_index: int, *, size: tuple[int, int] | None = None) -> None:
-    """Boxes must be finite, hold something, and lie at least partly in the image.
+def check_boxes(xyxy: np.ndarray, frame_index: int, *, size: tuple[int, int] | None = None) -> None:
+    """Boxes must be finite, hold something, and lie at least partly in the image where its size is given.
 
     Args:
-        detections: boxes in pixels of that frame.
+        xyxy: (n, 4) boxes in pixels of that frame.
         frame_index: what the error names.
         size: the image's width and height, pixels; None where it is not known.
 
     Raises:
         UserError: a box is not so; names the frame and the first such box.
     """
-    boxes = np.asarray(detections.xyxy, np.float64)
-    width, height = size or (np.inf, np.inf)
+    boxes = np.asarray(xyxy, np.float64)
     wrong = {
         "is not finite": ~np.all(np.isfinite(boxes), axis=1),
         "is empty": ~np.all(boxes[:, 2:] > boxes[:, :2], axis=1),
-        "lies outside its image": np.any(boxes[:, 2:] <= 0, axis=1) | np.any(boxes[:, :2] >= (width, height), axis=1),
     }
+    if size is not None:
+        wrong["lies outside its image"] = np.any((boxes[:, 2:] <= 0) | (boxes[:, :2] >= size), axis=1)
     for what, rows in wrong.items():
         if rows.any():
             first = int(np.flatnonzero(rows)[0])
@@ -75,7 +75,7 @@ def save_detections(folder: Path | str, pairs: Iterable[tuple[int, "sv.Detection
     for frame_index, detections in pairs:
         if frame_index in known:
             raise UserError(f"{folder}: frame {frame_index} comes twice; give each frame's detections once")
-        check_boxes(detections, frame_index)
+        check_boxes(detections.xyxy, frame_index)
         known.add(frame_index)
         seen.append(int(frame_index))
         _write_whole(_file(folder, frame_index), _arrays(detections, frame_index))

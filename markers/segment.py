@@ -86,7 +86,7 @@ def _segmented(
     left_out = 0
     for frame in track(frames, "Segmenting", show=progress):
         boxes = detections[frame.index]
-        check_boxes(boxes, frame.index, size=(frame.camera.width, frame.camera.height))
+        check_boxes(boxes.xyxy, frame.index, size=(frame.camera.width, frame.camera.height))
         masks = np.zeros((0, frame.camera.height, frame.camera.width), bool)
         if len(boxes):
             _, image = next(images)

@@ -117,7 +117,8 @@ def fetch(known: KnownWeights, *, folder: Path | None = None, progress: bool = F
             f"{known.name} could not be fetched ({reason}): download {known.url} yourself and put it at {path}"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if folder.is_dir():
+            temporary.unlink(missing_ok=True)
     return path
 
 
