@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 
 from bev.surface import Surface, load_surface, save_surface
 from bev.synthetic import Film, film, synthetic_room, write_seven_scenes
+from gpt4scene.cli.eval_instances import eval_instances
 from gpt4scene.cli.main import main
 from gpt4scene.scene.prepare import prepare
 from gpt4scene.scene.scene import load_scene
-from gpt4scene.scene.truth import load_truth, score_scene
+from gpt4scene.scene.truth import STRUCTURE, load_truth, score_scene
 from markers import VOID
 
 
@@ -115,6 +117,14 @@ def test_the_scenes_own_surface_carries_onto_itself(capture: Capture, tmp_path: 
     assert (points.vertex_ids == own.vertex_ids).mean() > 0.97
 
 
+def test_a_face_between_two_objects_is_of_the_nearer_corners(capture: Capture, tmp_path: Path):
+    by_place = (capture.walk.surface.vertices[:, 0] > 0.1).astype(np.int32)  # cuts through faces, and through no vertex
+    np.save(tmp_path / "halves.npy", by_place)
+    scene = load_scene(capture.exact)
+    truth = load_truth(tmp_path / "halves.npy", scene, truth_surface=capture.mesh)
+    assert (truth.vertex_ids == by_place).mean() > 0.9999
+
+
 def test_labels_structure_and_what_nobody_labelled(
     capture: Capture, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -159,7 +169,7 @@ def test_small_objects_are_not_asked_for(capture: Capture):
     scores = score_scene(scene, truth, min_region=least)
     assert scores.surface.objects == 3 == scores.any_class.classes["any"].objects
     assert scores.surface.spurious == 0 and scores.any_class.ap == 1.0  # ids on the small ones cost nothing
-    assert scores.frames.idf1 == 1.0
+    assert scores.frames.idf1 == 1.0 and 0 < scores.frames.objects <= 3
 
 
 def test_what_is_not_defined_is_null(capture: Capture, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -194,6 +204,10 @@ def test_a_mesh_of_another_world_is_refused(capture: Capture, tmp_path: Path, ca
 )
 def test_options_that_cannot_be(capture: Capture, capsys: pytest.CaptureFixture[str], options: tuple, said: str):
     assert said in _fails(capsys, capture.exact, "--truth", capture.truth, *options)
+
+
+def test_the_command_ignores_what_the_library_does():
+    assert signature(eval_instances).parameters["ignore"].default == STRUCTURE
 
 
 def test_no_truth_no_scene_no_table(capture: Capture, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

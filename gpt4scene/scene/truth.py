@@ -132,7 +132,10 @@ def _carried(truth: TrueObjects, surface: Surface, points: np.ndarray, path: Pat
 
 
 def _nearest(surface: Surface, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The vertex at the nearest point of a surface, (N,) int64, and how far that point is, (N,) metres."""
+    """For points (N, 3): the vertex at the nearest point of a surface, (N,) int64, and that point's distance, metres.
+
+    Not the nearest vertex's distance: those of a large face may be far from all that lies on it.
+    """
     if not surface.is_mesh:
         from scipy.spatial import KDTree
 
@@ -144,7 +147,6 @@ def _nearest(surface: Surface, points: np.ndarray) -> tuple[np.ndarray, np.ndarr
     answer = room.compute_closest_points(o3d.core.Tensor(np.ascontiguousarray(points, np.float32)))
     second_third = answer["primitive_uvs"].numpy()
     corner = np.column_stack([1 - second_third.sum(axis=1), second_third]).argmax(axis=1)
-    # a large face may have a corner that is far from all of it that is near
     vertices = surface.faces[answer["primitive_ids"].numpy().astype(np.int64), corner]
     return vertices, np.linalg.norm(answer["points"].numpy() - points, axis=1)
 
