@@ -31,12 +31,12 @@ def _files() -> dict[str, Path]:
     return files
 
 
-def _imports(module: str, *, top_only: bool) -> list[tuple[str, int]]:
-    """Absolute names that a module imports, and the lines; those under `if TYPE_CHECKING` count too."""
+def _imports(module: str, *, top_only: bool, for_types: bool = True) -> list[tuple[str, int]]:
+    """Absolute names that a module imports, and the lines; those under `if TYPE_CHECKING` with `for_types`."""
     path = _files()[module]
     tree = ast.parse(path.read_text(encoding="utf-8"))
     found = []
-    for node in _at_top(tree) if top_only else ast.walk(tree):
+    for node in _at_top(tree, for_types=for_types) if top_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             found += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -55,12 +55,15 @@ def _absolute(module: str, path: Path, node: ast.ImportFrom) -> str:
     return ".".join(parts + ([node.module] if node.module else []))
 
 
-def _at_top(tree: ast.Module) -> list[ast.AST]:
+def _at_top(tree: ast.Module, *, for_types: bool) -> list[ast.AST]:
     """What runs when a module is imported: everything outside of functions."""
     found, waiting = [], list(tree.body)
     while waiting:
         node = waiting.pop()
         found.append(node)
+        only_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if only_for_types and not for_types:
+            continue
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             waiting.extend(ast.iter_child_nodes(node))
     return found
@@ -106,7 +109,7 @@ def test_heavy_modules_are_imported_where_they_are_used() -> None:
         place = path.relative_to(ROOT).as_posix()
         allowed = set(sys.stdlib_module_names) | set(PACKAGES) | CORE_AT_TOP
         allowed |= {name for folder, names in ALSO_AT_TOP.items() if place.startswith(folder) for name in names}
-        for name, line in _imports(module, top_only=True):
+        for name, line in _imports(module, top_only=True, for_types=False):
             if name.split(".")[0] not in allowed:
                 wrong.append(f"{place}:{line} imports {name} at its top")
     assert not wrong
