@@ -124,16 +124,10 @@ def iter_detections(
     device = choose_device(device)
     path = find_weights(weights, trust=trust_weights, progress=progress)
     model = _load(path)
-    class_ids = _choose_classes(model, path, classes)
-    options = {
-        "conf": score_min,
-        "device": device,
-        "classes": class_ids,
-        "max_det": MOST_PER_FRAME,
-        "iou": _OVERLAP_MAX,
-    }
+    options = {"conf": score_min, "device": device, "max_det": MOST_PER_FRAME, "iou": _OVERLAP_MAX}
     options |= {"retina_masks": True, "verbose": False, "save": False, "show": False}
     limit = _batch_limit(model, path, options)
+    options["classes"] = _choose_classes(model, path, classes)
     return _run(scan, model, min(batch_size, limit or batch_size), options, progress=progress)
 
 
