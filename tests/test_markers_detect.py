@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -26,12 +27,12 @@ from image_scan import image_scan, noise
 import bev
 from bev.errors import UserError
 from bev.scan import Scan
-from markers import detect as module
 from markers import weights as weights_module
 from markers.detect import detect, iter_detections
 from markers.known_weights import KnownWeights, TextEncoder
 
 FRAMES = 6
+module = importlib.import_module("markers.detect")  # the package may give the function by that name
 
 
 @pytest.fixture(scope="module")
@@ -283,30 +284,70 @@ def test_a_text_encoder_is_asked_for_not_fetched(
         detect(scan, weights=tiny_models / "yoloe-v8n-seg.pt", trust_weights=True)
 
 
-def test_words_reach_the_model(tiny_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """ultralytics' own way from words to classes; a stand-in for the text encoder, which is too large for tests."""
+def _stand_in_for_clip(loaded: list[str]) -> types.ModuleType:
+    """The package's two functions that ultralytics calls: the real encoders are too large for tests."""
     import torch
 
     class Encoder(torch.nn.Module):
         def encode_text(self, tokens: torch.Tensor) -> torch.Tensor:
             return torch.nn.functional.one_hot(tokens[:, 0] % 512, 512).float()
 
-    loaded = []
+    def load(size: str, device: Any, download_root: str) -> tuple[torch.nn.Module, None]:
+        loaded.append(download_root)
+        return Encoder(), None
+
     clip = types.ModuleType("clip")
     clip.__spec__ = ModuleSpec("clip", None)
-    clip.load = lambda size, device, download_root: loaded.append(download_root) or (Encoder(), None)
+    clip.load = load
     clip.tokenize = lambda texts, truncate: torch.tensor([[sum(map(ord, text))] for text in texts])
-    monkeypatch.setitem(sys.modules, "clip", clip)
+    clip.clip = clip
+    return clip
+
+
+def _write_text_encoder(path: Path) -> str:
+    import torch
+
+    def encode(tokens: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(tokens[:, 0] % 512, 512).float()
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.jit.trace(encode, torch.zeros(2, 1, dtype=torch.long)).save(str(path))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("model", "encoder", "place"),
+    [
+        ("yolov8n-world.pt", "clip:ViT-B/32", "clip/ViT-B-32.pt"),
+        ("yoloe-v8n-seg.pt", "mobileclip:blt", "mobileclip_blt.ts"),
+    ],
+)
+def test_words_reach_the_model(
+    tiny_models: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: str, encoder: str, place: str
+) -> None:
+    """ultralytics' own way from words to classes, the encoder read from the folder of weights and verified."""
+    loaded: list[str] = []
+    monkeypatch.setitem(sys.modules, "clip", _stand_in_for_clip(loaded))
+    monkeypatch.setitem(sys.modules, "clip.clip", sys.modules["clip"])
+    monkeypatch.delitem(sys.modules, "ultralytics.nn.text_model", raising=False)
     monkeypatch.setenv("GPT4SCENE_WEIGHTS", str(tmp_path))
-    (tmp_path / "clip").mkdir()
-    (tmp_path / "clip" / "ViT-B-32.pt").write_bytes(b"encoder")
-    digest = hashlib.sha256(b"encoder").hexdigest()
-    monkeypatch.setattr(module, "TEXT_ENCODERS", {"clip:ViT-B/32": TextEncoder("clip/ViT-B-32.pt", "", digest, "")})
-    scan = image_scan([noise(96, 128)])
-    world = {"weights": tiny_models / "yolov8n-world.pt", "trust_weights": True, "score_min": 0.0}
-    each = detect(scan, classes=["trash can", "sofa"], **world)[0]
+    digest = _write_text_encoder(tmp_path / place)
+    monkeypatch.setattr(module, "TEXT_ENCODERS", {encoder: TextEncoder(place, "", digest, "")})
+    options = {"weights": tiny_models / model, "trust_weights": True, "score_min": 0.0}
+    each = detect(image_scan([noise(96, 128)]), classes=["trash can", "sofa"], **options)[0]
     assert len(each) and set(each.data["class_name"].tolist()) <= {"trash can", "sofa"}
-    assert loaded == [str(tmp_path / "clip")]
+    assert loaded == ([str(tmp_path / "clip")] if place.startswith("clip") else [])
+
+
+@pytest.mark.gpu
+def test_cuda_sees_what_the_cpu_sees(tiny_models: Path) -> None:
+    scan = image_scan([noise(96, 128, seed) for seed in range(3)])
+    options = {"weights": tiny_models / "yolov8n-seg.pt", "trust_weights": True, "score_min": 0.0}
+    cpu, cuda = detect(scan, device="cpu", **options), detect(scan, device="cuda", **options)
+    for k in cpu:
+        assert abs(len(cpu[k]) - len(cuda[k])) <= 3
+        assert np.allclose(cpu[k].confidence[:20], cuda[k].confidence[:20], atol=1e-3)
 
 
 QUIET = """
@@ -334,7 +375,11 @@ def test_nothing_is_reported_installed_or_left_behind(tiny_models: Path, tmp_pat
     for folder in (home, here, temporary):
         folder.mkdir()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("YOLO_", "XDG_", "PYTEST", "OMP_"))}
-    environment |= {"HOME": str(home), "TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parent)}
+    environment |= {
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1]))),
+    }
     done = subprocess.run(
         [sys.executable, "-c", QUIET, str(tiny_models / "yolov8n-seg.pt")],
         cwd=here,

@@ -147,6 +147,13 @@ def test_each_frame_is_embedded_once_and_only_with_boxes(checkpoint: Path, monke
     assert 0 < len(found[2]) <= 130
 
 
+@pytest.mark.gpu
+def test_cuda_draws_what_the_cpu_draws(checkpoint: Path) -> None:
+    scan, boxes = image_scan([noise(90, 121)]), {0: _boxes([5, 5, 60, 60], [40.5, 20.25, 110, 80])}
+    cpu, cuda = (dict(segment(scan, boxes, checkpoint=checkpoint, device=device))[0] for device in ("cpu", "cuda"))
+    assert np.mean(cpu.mask.to_dense() != cuda.mask.to_dense()) < 0.01
+
+
 def test_it_streams_and_repeats(checkpoint: Path, tmp_path: Path) -> None:
     scan = image_scan([noise(60, 80, k) for k in range(3)])
     given = [(k, _boxes([4, 4, 50, 50], [20, 9, 70, 55])) for k in range(3)]
