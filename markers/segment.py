@@ -72,7 +72,7 @@ def segment(
         raise UserError(
             f"frame {missing[0]}: has detections, but the scan {scan.name} lacks it; give the scan they are of"
         )
-    sam = load_sam(checkpoint, model_type=model_type, device=device)
+    sam = load_sam(checkpoint, model_type=model_type, device=device, progress=progress)
     frames = [frame for frame in scan.frames if frame.index in detections]
     return _segmented(frames, detections, sam, progress=progress)
 
@@ -128,7 +128,7 @@ def segment_everything(
     Raises:
         UserError: no usable checkpoint.
     """
-    sam = load_sam(checkpoint, model_type=model_type, device=device)
+    sam = load_sam(checkpoint, model_type=model_type, device=device, progress=progress)
     generator = require("segment_anything", "detect").SamAutomaticMaskGenerator(
         sam, points_per_side=points_per_side, pred_iou_thresh=quality_min, stability_score_thresh=stability_min
     )
@@ -194,14 +194,16 @@ def _masks_of_boxes(predictor: Any, image: np.ndarray, boxes: np.ndarray) -> np.
         return torch.cat(parts).cpu().numpy()
 
 
-def load_sam(checkpoint: Path | str, *, model_type: str | None = None, device: str | None = None) -> Any:
+def load_sam(
+    checkpoint: Path | str, *, model_type: str | None = None, device: str | None = None, progress: bool = False
+) -> Any:
     """The model of a checkpoint, its size told from the weights themselves; no code of the file is run.
 
     Raises:
         UserError: the file is no segment-anything checkpoint, or of another type than `model_type`.
     """
     device = choose_device(device)
-    path = find_checkpoint(checkpoint)
+    path = find_checkpoint(checkpoint, progress=progress)
     state = _read_state(path)
     shape = sam_shape(state, path)
     found = _PUBLISHED.get((shape.embed_dim, shape.depth))

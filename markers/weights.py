@@ -63,7 +63,7 @@ def find_checkpoint(checkpoint: Path | str, *, progress: bool = False) -> Path:
     path = _locate(checkpoint, progress=progress)
     check_weights_file(path)
     known = KNOWN.get(path.name)
-    if known is not None and path.stat().st_size != known.size_bytes:
+    if known is not None and (path.stat().st_size != known.size_bytes or sha256_of(path) != known.sha256):
         raise UserError(f"{_mismatch(path)}; delete it and fetch {known.url} again, or give it another name")
     return path
 
@@ -170,6 +170,8 @@ def check_weights_file(path: Path) -> None:
 
 def _check_format(path: Path, head: bytes) -> None:
     suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        raise UserError(f"{path}: describes a model without its weights; give the weights file")
     if suffix == ".tflite" and head[4:8] != b"TFL3":
         raise UserError(f"{path}: is no TensorFlow Lite model; download or export it again")
     if suffix not in _TORCH_FILES or head.startswith(b"\x80\x02"):  # pickles as torch wrote them before 1.6

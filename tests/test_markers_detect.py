@@ -196,6 +196,16 @@ def test_a_frame_that_does_not_decode_is_told(tiny_models: Path) -> None:
         detect(scan.with_frames((wrong,)), weights=tiny_models / "yolov8n-seg.pt", trust_weights=True)
 
 
+def test_it_says_when_a_frame_held_more_than_is_kept(
+    tiny_models: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "MOST_PER_FRAME", 5)
+    scan = image_scan([noise(96, 128, seed) for seed in range(2)])
+    found = detect(scan, weights=tiny_models / "yolov8n-seg.pt", trust_weights=True, score_min=0.0)
+    assert [len(each) for each in found.values()] == [5, 5]
+    assert "2 frames hold 5 detections or more" in caplog.text
+
+
 def test_frames_of_two_sizes_do_not_change_each_other(tiny_models: Path) -> None:
     options = {"weights": tiny_models / "yolov8n-seg.pt", "trust_weights": True, "score_min": 0.0}
     images = [noise(96, 128), noise(120, 90), noise(96, 128, 1)]

@@ -216,6 +216,7 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b
         ("a.pth", WHOLE[:-30], "cut short"),
         ("a.pt", b"GIF89a", "no torch file"),
         ("a.tflite", WHOLE, "no TensorFlow Lite"),
+        ("a.yaml", b"nc: 80", "without its weights"),
     ],
 )
 def test_a_file_that_is_no_weights_file_is_told(tmp_path: Path, name: str, content: bytes, what: str) -> None:
@@ -253,6 +254,15 @@ def test_a_checkpoint_of_a_known_name_and_another_length_is_told(tmp_path: Path)
         find_checkpoint(path)
     other = path.rename(tmp_path / "mine.pth")
     assert find_checkpoint(other) == other
+
+
+def test_a_checkpoint_of_a_known_name_and_other_bytes_is_told(known: KnownWeights, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(WHOLE)
+    assert find_checkpoint(path) == path
+    path.write_bytes(WHOLE[:-1] + b"x")
+    with pytest.raises(UserError, match=r"sha256 is not that of model\.pt"):
+        find_checkpoint(path)
 
 
 def test_what_is_known_is_stated_in_full() -> None:
