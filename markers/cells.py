@@ -1,0 +1,115 @@
+"""The surface cut into small cells: what masks are looked up at, counted in and voted on."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bev.surface import Surface
+
+_NORMAL_AGREEMENT_MIN = 0.7
+"""Length of the mean of a cell's unit normals, above which the cell has one side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Occupied voxels of a surface, in the order of their place in the grid."""
+
+    points: np.ndarray
+    """(X, 3) float32, metres: the mean of the surface within the cell."""
+    normals: np.ndarray
+    """(X, 3) float32, unit length; zero where the surface in the cell faces both ways, or the surface is a cloud."""
+    pairs: np.ndarray
+    """(E, 2) int32: neighbours that share a face, an edge or a corner, each pair once."""
+    sample_cells: np.ndarray
+    """(S,) int32: the cell of every sample of the surface."""
+    sample_vertices: np.ndarray
+    """(S,) int32: the vertex of the surface that stands for the sample."""
+
+    def vertex_values(self, cell_values: np.ndarray, vertex_count: int) -> np.ndarray:
+        """Carry an instance number per cell, (X,) int, -1 = none, to vertices: (V,) int32.
+
+        Every vertex takes what most of its samples have, the lower number on a tie; a vertex without samples, -1.
+        """
+        values = cell_values[self.sample_cells].astype(np.int64)
+        width = int(values.max(initial=-1)) + 2
+        keys, counts = np.unique(self.sample_vertices * np.int64(width) + values + 1, return_counts=True)
+        vertices, found = np.divmod(keys, width)
+        # the last entry of a vertex is its most frequent value
+        order = np.lexsort([-found, counts, vertices])
+        last = np.flatnonzero(np.append(np.diff(vertices[order]) != 0, True)) if len(order) else order
+        result = np.full(vertex_count, -1, np.int32)
+        result[vertices[order][last]] = found[order][last] - 1
+        return result
+
+
+def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
+    """Cut a mesh or point cloud into voxels; faces larger than a voxel are sampled within, not at their corners only.
+
+    Args:
+        surface: at least one vertex.
+        voxel_size_m: edge of a voxel.
+    """
+    points, normals, vertices = _samples(surface, voxel_size_m)
+    place = np.floor(points / voxel_size_m).astype(np.int64)
+    place -= place.min(axis=0)
+    strides = _strides(place)
+    keys, cells, counts = np.unique(place @ strides, return_inverse=True, return_counts=True)
+    cells = np.ravel(cells)
+    mean = np.stack([np.bincount(cells, points[:, axis]) for axis in range(3)], axis=1) / counts[:, None]
+    sides = np.stack([np.bincount(cells, normals[:, axis]) for axis in range(3)], axis=1) / counts[:, None]
+    length = np.linalg.norm(sides, axis=1, keepdims=True)
+    one_sided = (length > _NORMAL_AGREEMENT_MIN) & surface.is_mesh
+    sides = np.where(one_sided, sides / np.maximum(length, 1e-9), 0)
+    return Cells(
+        mean.astype(np.float32),
+        sides.astype(np.float32),
+        _neighbours(keys, strides),
+        cells.astype(np.int32),
+        vertices.astype(np.int32),
+    )
+
+
+def _samples(surface: Surface, voxel_size_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (S, 3), normals (S, 3) and the nearest vertex (S,): all vertices, and the inside of large faces."""
+    points, normals = [surface.vertices.astype(np.float64)], [surface.normals.astype(np.float64)]
+    vertices = [np.arange(len(surface.vertices))]
+    if surface.is_mesh:
+        a, b, c = (surface.vertices[surface.faces[:, corner]].astype(np.float64) for corner in range(3))
+        steps = np.stack([np.linalg.norm(b - a, axis=1), np.linalg.norm(c - a, axis=1)], axis=1) / voxel_size_m
+        far = np.linalg.norm(c - b, axis=1) / voxel_size_m
+        large = np.flatnonzero(np.maximum(steps.max(axis=1), far) > 1.5)
+        face, second, third = _inside(np.ceil(np.maximum(steps[large], 1)).astype(np.int64))
+        face = large[face]
+        weights = np.stack([1 - second - third, second, third], axis=1)
+        points.append(a[face] * weights[:, :1] + b[face] * weights[:, 1:2] + c[face] * weights[:, 2:])
+        normals.append(surface.face_normals()[0][face])
+        vertices.append(surface.faces[face, weights.argmax(axis=1)])
+    return np.concatenate(points), np.concatenate(normals), np.concatenate(vertices)
+
+
+def _inside(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A grid within each triangle: steps (n, 2) along its two edges, to triangle (S,) and two weights (S,)."""
+    counts = steps.prod(axis=1)
+    triangle = np.repeat(np.arange(len(steps)), counts)
+    place = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    across, along = np.divmod(place, steps[triangle, 1])
+    second, third = (across + 0.5) / steps[triangle, 0], (along + 0.5) / steps[triangle, 1]
+    within = second + third < 1
+    return triangle[within], second[within], third[within]
+
+
+def _strides(place: np.ndarray) -> np.ndarray:
+    """What a grid place (x, y, z) is multiplied by to make one key, with a free border around the grid."""
+    _, y, z = place.max(axis=0) + 3
+    return np.array([y * z, z, 1], np.int64)
+
+
+def _neighbours(keys: np.ndarray, strides: np.ndarray) -> np.ndarray:
+    """(E, 2) int32 pairs of positions in the sorted keys (X,)."""
+    steps = np.array([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)])
+    pairs = []
+    for step in (steps @ strides)[steps @ strides > 0]:
+        position = np.searchsorted(keys, keys + step)
+        found = np.flatnonzero(keys[np.minimum(position, len(keys) - 1)] == keys + step)
+        pairs.append(np.stack([found, position[found]], axis=1))
+    return np.concatenate(pairs).astype(np.int32)

@@ -1,0 +1,134 @@
+"""The masks of one frame as layers: which mask every pixel belongs to, and how deep inside it lies."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+DEPTH_WIDTH_PX = 640
+"""Depths inside a mask count pixels of an image this wide."""
+DEPTH_MAX_PX = 32
+_SAME_IOU = 0.7
+"""Two masks of one frame that overlap more are one object seen twice."""
+_NESTED_SHARE = 0.7
+"""Of the smaller mask's pixels, that lie in a larger one: it is then an object on it, and in front."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """Every pixel's first and second mask."""
+
+    first: np.ndarray
+    """(H, W) int32: row of the detections, -1 = no mask."""
+    first_depth: np.ndarray
+    """(H, W) uint8: pixels, at `DEPTH_WIDTH_PX`, to the mask's edge; at most `DEPTH_MAX_PX`; 0 = no mask."""
+    second: np.ndarray
+    """(H, W) int32: the mask that the first one hides or borders on, -1 = none."""
+    second_depth: np.ndarray
+    """(H, W) uint8."""
+    same_as: np.ndarray
+    """(n,) int64: per row the row that stands for it; itself unless it is the same object seen twice."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """One mask, cut out of its image."""
+
+    row: int
+    window: tuple[slice, slice]
+    mask: np.ndarray
+    """(h, w) bool."""
+    px: int
+
+
+def mask_layers(detections: "sv.Detections", width: int, height: int) -> Layers:
+    """Sort out the masks of a frame.
+
+    A mask that lies within a larger one is in front of it. Where two masks merely overlap at their edges a pixel
+    belongs to the one in which it lies deeper: edges that bleed do so to both sides, and the true edge is half way.
+    Neither depends on the order of the rows.
+
+    Args:
+        detections: n masks, dense or compact, of shape (height, width).
+        width: of the frame, pixels.
+        height: of the frame, pixels.
+    """
+    patches = [patch for row in range(len(detections)) if (patch := _patch(detections, row)) is not None]
+    confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
+    patches.sort(key=lambda p: (-p.px, confidence[p.row], _place(p), _name(detections, p.row)))
+    first, second = np.full((2, height, width), -1, np.int32)
+    first_depth, second_depth = np.zeros((2, height, width), np.uint8)
+    layers = Layers(first, first_depth, second, second_depth, np.arange(len(detections)))
+    area = {patch.row: patch.px for patch in patches}
+    for patch in patches:
+        _lay(layers, patch, area)
+    return layers
+
+
+def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
+    """Put a mask onto larger ones."""
+    first, first_depth, second, second_depth = (
+        image[patch.window] for image in (layers.first, layers.first_depth, layers.second, layers.second_depth)
+    )
+    below = np.where(patch.mask, first, -1)
+    rows, counts = np.unique(below[below >= 0], return_counts=True)
+    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+        # of what is left of the one below, the two share this much; equals are laid one after the other
+        if count >= _SAME_IOU * (patch.px + area[row] - count):
+            layers.same_as[patch.row] = layers.same_as[row]
+            return
+    depth = _inside_depth(patch, layers.first.shape)
+    wins = patch.mask & ((below < 0) | (depth > first_depth))
+    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+        if count >= _NESTED_SHARE * patch.px:
+            wins |= patch.mask & (below == row)
+    loses = patch.mask & ~wins & (depth > second_depth)
+    second[loses], second_depth[loses] = patch.row, depth[loses]
+    hides = wins & (below >= 0) & (first_depth > second_depth)
+    second[hides], second_depth[hides] = first[hides], first_depth[hides]
+    first[wins], first_depth[wins] = patch.row, depth[wins]
+
+
+def _patch(detections: "sv.Detections", row: int) -> _Patch | None:
+    """The mask of a row, None where it has no pixel."""
+    masks = detections.mask
+    if hasattr(masks, "crop"):
+        x, y = (int(v) for v in masks.offsets[row])
+        mask = np.asarray(masks.crop(row), bool)
+    else:
+        x, y, mask = 0, 0, np.asarray(masks[row], bool)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    top, left = y + int(rows[0]), x + int(columns[0])
+    window = (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]))
+    return _Patch(row, window, mask, int(np.count_nonzero(mask)))
+
+
+def _inside_depth(patch: _Patch, shape: tuple[int, ...]) -> np.ndarray:
+    """(h, w) uint8: how deep every pixel lies in the mask; the image's own border is no edge."""
+    rows, columns = patch.window
+    pads = [rows.start > 0, rows.stop < shape[0], columns.start > 0, columns.stop < shape[1]]
+    # one more pixel on every side: background, or the mask's own going on beyond the image
+    padded = np.pad(patch.mask, 1, mode="edge")
+    for outside, edge in zip(pads, (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]), strict=True):
+        if outside:
+            padded[edge] = False
+    distance = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    scaled = np.ceil(distance * (DEPTH_WIDTH_PX / shape[1]))
+    return np.minimum(scaled, DEPTH_MAX_PX).astype(np.uint8)
+
+
+def _place(patch: _Patch) -> tuple[int, int, int, int]:
+    rows, columns = patch.window
+    return rows.start, columns.start, rows.stop, columns.stop
+
+
+def _name(detections: "sv.Detections", row: int) -> str:
+    names = detections.data.get("class_name")
+    return "" if names is None else str(names[row])

@@ -1,0 +1,197 @@
+"""Masks lifted onto the surface: which cells every frame sees, and in which mask each of them lies."""
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from bev.camera import Camera, transform_points
+from bev.errors import UserError
+from bev.scan import Frame, Scan
+from bev.surface import Surface, SurfaceCaster
+from markers.cells import Cells
+from markers.layers import DEPTH_WIDTH_PX, mask_layers
+
+if TYPE_CHECKING:
+    import supervision as sv
+
+_DEPTH_TOLERANCE_M = 0.02
+_DEPTH_TOLERANCE_SHARE = 0.02
+"""Of the distance: how far a cell may lie from the depth that is measured and still be what is seen."""
+EDGES_PX = (3, 6, 9, 12, 15)
+"""At `DEPTH_WIDTH_PX`: how finely the distance to the edge of something nearer is told."""
+_EDGE_M, _EDGE_SHARE = 0.05, 0.05
+_PARALLAX_PER_M = 0.5
+"""1 / near - 1 / far of what commonly hides each other, e.g. 1 m and 2 m."""
+_CAST_WIDTH_PX = 320
+_FACING_AWAY = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Sighting:
+    """The cells that one frame sees for sure, ascending, with their masks."""
+
+    frame: int
+    """Frame index."""
+    cells: np.ndarray
+    """(n,) int32."""
+    first: np.ndarray
+    """(n,) int32: row of the frame's detections, -1 = no mask."""
+    first_depth: np.ndarray
+    """(n,) uint8: pixels to the mask's edge, see `markers.layers`."""
+    second: np.ndarray
+    """(n,) int32: a mask that the first one hides or borders on."""
+    second_depth: np.ndarray
+    """(n,) uint8."""
+    edge_px: np.ndarray
+    """(n,) uint8: pixels, at `DEPTH_WIDTH_PX`, to something much nearer that hides what is behind; 255 = far."""
+    same_as: np.ndarray
+    """(rows,) int64: the row that stands for each row of the detections."""
+    labels: tuple[str, ...]
+    """One per row; "" where the mask does not say."""
+    confidence: np.ndarray
+    """(rows,) float64."""
+
+
+def sightings(
+    scan: Scan, surface: Surface, detections: "Mapping[int, sv.Detections]", cells: Cells
+) -> Iterator[Sighting]:
+    """Lift the masks of every frame that has any, in the order of the frames, a few frames in memory at a time.
+
+    What a frame sees is decided by its own depth; where the scan has none, by casting rays at the surface. Cells that
+    depth contradicts are not seen: something stood there that is not in the surface. Nor are those behind the edge of
+    something nearer, where masks bleed, and where a depth camera beside the colour camera looks past.
+
+    Raises:
+        UserError: detections of a frame that the scan lacks, or without masks, or of another size than the frame.
+    """
+    by_index = {frame.index: frame for frame in scan.frames}
+    strange = sorted(set(detections) - set(by_index))
+    if strange:
+        raise UserError(
+            f"detections of frame {strange[0]}{' and others' * (len(strange) > 1)}: {scan.name} has no such frame "
+            f"(it has {len(by_index)}, from {min(by_index)} to {max(by_index)}); detect on the scan that is associated"
+        )
+    caster = None if all(by_index[index].read_depth for index in detections) else SurfaceCaster(surface)
+
+    def lift(index: int) -> Sighting | None:
+        each, frame = detections[index], by_index[index]
+        check_masks(each, frame)
+        return _lifted(frame, each, cells, caster) if len(each) else None
+
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = []
+        for index in sorted(detections):
+            ahead.append(pool.submit(lift, index))
+            if len(ahead) > 2 * workers and (sighting := ahead.pop(0).result()) is not None:
+                yield sighting
+        yield from (sighting for future in ahead if (sighting := future.result()) is not None)
+
+
+def check_masks(detections: "sv.Detections", frame: Frame) -> None:
+    """See that a frame's detections can be lifted.
+
+    Raises:
+        UserError: masks are missing or of another size than the frame, or a box is not finite.
+    """
+    if not len(detections):
+        return
+    camera, where = frame.camera, f"detections of frame {frame.index}"
+    if detections.mask is None:
+        raise UserError(f"{where}: boxes without masks; use a -seg model or have them segmented (--sam)")
+    height, width = detections.mask.shape[1:]
+    if (width, height) != (camera.width, camera.height):
+        raise UserError(
+            f"{where}: masks are {width}x{height} px, the frame is {camera.width}x{camera.height}; detect on the "
+            "images as the scan reads them"
+        )
+    bad = np.flatnonzero(~np.isfinite(np.asarray(detections.xyxy, np.float64)).all(axis=1))
+    if len(bad):
+        raise UserError(f"{where}: box {bad[0]} is {detections.xyxy[bad[0]].tolist()}; boxes must be finite")
+
+
+def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: SurfaceCaster | None) -> Sighting:
+    camera = frame.camera
+    if frame.read_depth is not None:
+        depth_camera, depth = frame.depth_camera or camera, frame.read_depth()
+    else:
+        assert caster is not None
+        depth_camera = camera.resized(_CAST_WIDTH_PX, max(1, round(camera.height * _CAST_WIDTH_PX / camera.width)))
+        depth = caster.view(depth_camera).depth
+    seen = _facing(cells, camera, _in_view(cells.points, np.arange(len(cells.points)), depth_camera))
+    seen, column, row, z = _projected(cells.points, seen, depth_camera)
+    measured = depth[row, column]
+    apart = np.abs(measured - z) <= _DEPTH_TOLERANCE_M + _DEPTH_TOLERANCE_SHARE * z
+    sure = (measured > 0) & apart
+    edge_px = _px_behind_edge(depth, depth_camera, _parallax_px(camera, depth_camera), row, column, z)[sure]
+    kept, column, row, _ = _projected(cells.points, seen[sure], camera)
+    edge_px = edge_px[np.isin(seen[sure], kept, assume_unique=True)]
+    layers = mask_layers(detections, camera.width, camera.height)
+    names = detections.data.get("class_name")
+    confidence = np.ones(len(detections)) if detections.confidence is None else np.asarray(detections.confidence, float)
+    return Sighting(
+        frame=frame.index,
+        cells=kept,
+        edge_px=edge_px,
+        first=layers.first[row, column],
+        first_depth=layers.first_depth[row, column],
+        second=layers.second[row, column],
+        second_depth=layers.second_depth[row, column],
+        same_as=layers.same_as,
+        labels=("",) * len(detections) if names is None else tuple(str(name) for name in names),
+        confidence=confidence,
+    )
+
+
+def _in_view(points: np.ndarray, cells: np.ndarray, camera: Camera) -> np.ndarray:
+    return _projected(points, cells, camera)[0]
+
+
+def _projected(
+    points: np.ndarray, cells: np.ndarray, camera: Camera
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Those of the cells that lie in the image, with their pixel's column and row and their depth in metres."""
+    in_camera = transform_points(camera.camera_from_world, points[cells])
+    front = in_camera[:, 2] > 0.05
+    cells, in_camera = cells[front], in_camera[front]
+    z = in_camera[:, 2]
+    K = camera.K.astype(np.float32)
+    u = (K[0, 0] * in_camera[:, 0] + K[0, 1] * in_camera[:, 1]) / z + K[0, 2]
+    v = K[1, 1] * in_camera[:, 1] / z + K[1, 2]
+    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
+    return cells[inside].astype(np.int32), u[inside].astype(np.int32), v[inside].astype(np.int32), z[inside]
+
+
+def _facing(cells: Cells, camera: Camera, seen: np.ndarray) -> np.ndarray:
+    """Without what turns its back: the depth of a thin thing's front would pass for that of its back."""
+    towards = camera.center.astype(np.float32) - cells.points[seen]
+    cosine = (cells.normals[seen] * towards).sum(axis=1)
+    return seen[cosine >= -_FACING_AWAY * np.linalg.norm(towards, axis=1)]
+
+
+def _parallax_px(camera: Camera, depth_camera: Camera) -> float:
+    """How many pixels of the depth image a depth camera beside the colour camera sees past an edge."""
+    baseline_m = float(np.linalg.norm(camera.center - depth_camera.center))
+    return depth_camera.K[0, 0] * baseline_m * _PARALLAX_PER_M
+
+
+def _px_behind_edge(
+    depth: np.ndarray, camera: Camera, parallax_px: float, row: np.ndarray, column: np.ndarray, z: np.ndarray
+) -> np.ndarray:
+    """(n,) uint8: how near in the image every point, z metres away, is to something that is much nearer; 255 = far."""
+    nearest = np.where(depth > 0, depth, np.float32(1e9))
+    unit = camera.width / DEPTH_WIDTH_PX
+    result, reach_px = np.full(len(z), 255, np.uint8), 0
+    for edge_px in EDGES_PX:
+        radius_px = round(edge_px * unit + parallax_px) - reach_px
+        reach_px += radius_px
+        nearest = cv2.erode(nearest, np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8))
+        around = nearest[row, column]
+        behind = (z > around + _EDGE_M + _EDGE_SHARE * around) & (result == 255)
+        result[behind] = edge_px
+    return result
