@@ -106,7 +106,7 @@ def test_the_same_command_again_does_nothing_again(
 ) -> None:
     out = Path(shutil.copytree(prepared, tmp_path / "scene"))
     before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
-    for name in ("reconstruct", "render_bev", "cluster", "compose"):
+    for name in ("reconstruct", "render_bev", "find_instances", "compose"):
         monkeypatch.setattr(prepare_module, name, lambda *_, **__: pytest.fail("done again"))
     assert main(["prepare", str(captured), "-o", str(out), *FEW]) == 0
     after = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in out.rglob("*") if path.is_file()}
@@ -120,7 +120,7 @@ def test_only_what_an_option_changes_is_done_again(
     prepared: Path, captured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = Path(shutil.copytree(prepared, tmp_path / "scene"))
-    for name in ("reconstruct", "render_bev", "cluster"):
+    for name in ("reconstruct", "render_bev", "find_instances"):
         monkeypatch.setattr(prepare_module, name, lambda *_, **__: pytest.fail("done again"))
     assert main(["prepare", str(captured), "-o", str(out), *FEW, "--frames", "2", "--sampling", "uniform"]) == 0
     scene = load_scene(out)

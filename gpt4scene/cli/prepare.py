@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from bev.errors import UserError
+
 
 def prepare(
     path: Annotated[Path, tyro.conf.Positional],
@@ -15,6 +17,13 @@ def prepare(
     format: Literal["7scenes", "scannet", "tum", "replica"] | None = None,
     frames: int = 8,
     sampling: Literal["coverage", "uniform"] = "coverage",
+    instances: Literal["detect", "geometry", "proposals", "both"] | None = None,
+    weights: Path | None = None,
+    classes: str | None = None,
+    sam: Path | None = None,
+    score_min: float = 0.25,
+    min_views: int = 3,
+    trust_weights: bool = False,
     proposals: Path | None = None,
     surface: Path | None = None,
     fuse_depth: bool = False,
@@ -29,12 +38,18 @@ def prepare(
     intrinsics: str | None = None,
     align: bool = True,
     skip_check: bool = False,
-    device: str = "CPU:0",
+    device: str | None = None,
     overwrite: bool = False,
 ) -> None:
     """Turn a posed RGB-D capture into a scene folder: marked bird's-eye view and frames, objects with boxes, report.
 
     A command that was interrupted goes on where it stopped; steps whose inputs did not change are not done again.
+
+    Objects are found from geometry alone, without names; or in the frames, by a detector (--weights) or by
+    segment-anything (--sam), and then each gets one number for all frames. Detectors run in ultralytics: the package
+    and the weights that it publishes are under the licence AGPL-3.0, which reaches to what you build with them and
+    offer to others. segment-anything and its checkpoints are Apache-2.0. Both need the extra: pip install
+    'gpt4scene[detect]'. Nothing is downloaded unless you name it.
 
     Args:
         path: the capture's folder: 7-Scenes, ScanNet export, TUM RGB-D or Replica (NICE-SLAM) layout.
@@ -42,8 +57,18 @@ def prepare(
         format: the capture's layout; recognised by looking when left out.
         frames: how many frames the scene shows.
         sampling: "coverage" takes the frames that together show the most, "uniform" the paper's even spacing.
+        instances: where objects come from; "both" adds to the detected objects those that geometry alone finds.
+            When left out: detect with --weights or --sam, proposals with --proposals, else geometry.
+        weights: a detector's file that ultralytics loads (.pt, .onnx, .tflite ...), or the name of a published one,
+            such as yolo11x-seg.pt, which is fetched once. Licence AGPL-3.0.
+        classes: what to look for, such as "chair, trash can": open-vocabulary detectors (YOLO-World, YOLOE) look for
+            any words, others keep those of their classes. All that it knows when left out.
+        sam: a segment-anything checkpoint, or the name of a published one (sam_vit_b_01ec64.pth): draws masks where
+            the detector gives boxes only; without --weights it proposes objects that have no names.
+        score_min: what the detector is less sure of does not count, 0 to 1.
+        min_views: an object must be seen in so many frames.
+        trust_weights: load weights although the file can hold code that then runs: only where you trust its maker.
         proposals: ready-made 3D instances of the capture's own mesh (.npy, ScanNet's .segs.json, Mask3D's .txt).
-            Without them objects are found from geometry alone.
         surface: mesh or point cloud to use, in the world of the stored poses; the capture's own when left out.
         fuse_depth: fuse the depth although the capture brings a mesh of its own.
         bev_size: long side of the bird's-eye view, pixels.
@@ -57,12 +82,15 @@ def prepare(
         intrinsics: a 3x3 text file or "fx,fy,cx,cy" in pixels, where the capture has none.
         align: correct the colour cameras by centimetres until their images agree.
         skip_check: go on although depth and poses do not agree.
-        device: where the fusion runs: CPU:0 or CUDA:0.
+        device: cpu, cuda or cuda:1. When left out, detectors take a GPU where there is one, and fusion the CPU.
         overwrite: do every step again.
     """
     from gpt4scene.scene.prepare import prepare as prepare_scene
     from gpt4scene.scene.summary import summary
 
+    names = () if classes is None else tuple(name for part in classes.split(",") if (name := part.strip()))
+    if classes is not None and not names:
+        raise UserError('--classes: names nothing; give words with commas between them, such as "chair, trash can"')
     out = out or Path("out") / path.resolve().name
     scene = prepare_scene(
         path,
@@ -70,6 +98,13 @@ def prepare(
         format=format,
         frames=frames,
         sampling=sampling,
+        instances=instances,
+        weights=weights,
+        classes=names,
+        sam=sam,
+        score_min=score_min,
+        min_views=min_views,
+        trust_weights=trust_weights,
         proposals=proposals,
         surface=surface,
         fuse_depth=fuse_depth,

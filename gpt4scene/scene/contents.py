@@ -147,6 +147,8 @@ class SceneRun:
     arguments: Mapping[str, Any]
     seconds: Mapping[str, float] = field(default_factory=dict)
     """Wall time of each step."""
+    notes: tuple[str, ...] = ()
+    """What was found, and why nothing was, one line each."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,7 +133,12 @@ def _document(scene: SceneContents) -> dict[str, Any]:
             "world_from_camera": scene.trajectory.world_from_camera,
         },
         "instances": [_instance(instance) for instance in scene.instances],
-        "run": {"version": run.version, "arguments": dict(run.arguments), "seconds": dict(run.seconds)},
+        "run": {
+            "version": run.version,
+            "arguments": dict(run.arguments),
+            "seconds": dict(run.seconds),
+            "notes": list(run.notes),
+        },
     }
 
 
@@ -277,4 +282,6 @@ def _read_run(piece: Piece) -> SceneRun:
         version=piece["version"].text(),
         arguments=dict(piece["arguments"].mapping()),
         seconds={name: seconds[name].number() for name in seconds.mapping()},
+        # scenes that were written before there were notes stay readable
+        notes=tuple(note.text() for note in piece["notes"].items()) if "notes" in piece.mapping() else (),
     )

@@ -2,7 +2,9 @@
 
 import hashlib
 import logging
+import re
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -14,14 +16,15 @@ from bev.readers import Format, read_scan
 from bev.reconstruction import reconstruct
 from bev.render import render_bev
 from bev.scan import Axes, Poses, Scan
-from bev.surface import SurfaceCaster
+from bev.surface import Surface, SurfaceCaster
 from gpt4scene.scene import stored
 from gpt4scene.scene.compose import Sampling, compose
 from gpt4scene.scene.contents import SceneRun, SceneSource
+from gpt4scene.scene.detecting import detect_objects, find_models
+from gpt4scene.scene.objects import ObjectSource, choose_source, find_instances, notes_on
 from gpt4scene.scene.scene import Scene, load_scene
 from gpt4scene.scene.steps import Steps, fingerprint
-from markers.cluster import cluster
-from markers.proposals import load_proposals, proposal_files
+from markers.proposals import proposal_files
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +47,17 @@ def prepare(
     skip_check: bool = False,
     cut_height_m: float | None = None,
     bev_size: int = 1024,
+    instances: ObjectSource | None = None,
+    weights: Path | str | None = None,
+    classes: Sequence[str] = (),
+    sam: Path | str | None = None,
+    score_min: float = 0.25,
+    min_views: int = 3,
+    trust_weights: bool = False,
     proposals: Path | None = None,
     frames: int = 8,
     sampling: Sampling = "coverage",
-    device: str = "CPU:0",
+    device: str | None = None,
     overwrite: bool = False,
     progress: bool = False,
 ) -> Scene:
@@ -57,12 +67,20 @@ def prepare(
         path: the capture's folder.
         out: the scene folder; new, empty, or one of ours.
         format, depth_scale, poses, axes, intrinsics, surface: see `bev.read_scan`.
-        fuse_depth, voxel_size_m, depth_max_m, floor, align, skip_check, device: see `bev.reconstruct`.
+        fuse_depth, voxel_size_m, depth_max_m, floor, align, skip_check: see `bev.reconstruct`.
         cut_height_m: nothing above this height is in the bird's-eye view; None draws all that does not look down.
         bev_size: long side of the bird's-eye view in pixels.
-        proposals: ready-made instances of the capture's own mesh, see `markers.load_proposals`; None clusters.
+        instances: where objects come from: "detect", "geometry", "proposals", or "both", which adds to the detected
+            objects those that only geometry finds; None is what the options below imply, else "geometry".
+        weights, classes, score_min, trust_weights: see `markers.detect`.
+        sam: segment-anything's checkpoint: it draws the masks of the detector's boxes; without `weights` it proposes
+            objects without names.
+        min_views: see `markers.associate`.
+        proposals: ready-made instances of the capture's own mesh, see `markers.load_proposals`.
         frames: how many frames the scene shows.
         sampling: "coverage" or "uniform", see `compose`.
+        device: "cpu", "cuda" or "cuda:1", for fusion and networks; None fuses on the CPU and runs networks on CUDA
+            where there is one.
         overwrite: do every step again.
         progress: show bars.
 
@@ -72,87 +90,107 @@ def prepare(
     Raises:
         UserError: something about the capture, the options or the folder that the user can mend.
     """
-    given = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
-    arguments = {name: value for name, value in given.items() if name not in ("out", "overwrite", "progress")}
+    given = dict(locals())
     path, out = Path(path), Path(out)
-    _check(frames, bev_size, voxel_size_m, depth_max_m, cut_height_m)
-    scan = read_scan(
-        path,
-        format=format,
-        depth_scale=depth_scale,
-        poses=poses,
-        axes=axes,
-        intrinsics=intrinsics,
-        surface=surface,
+    _check(given)
+    fusion_device, network_device = _devices(device)
+    source = choose_source(
+        instances, weights=weights, sam=sam, classes=classes, trust_weights=trust_weights, proposals=proposals
     )
+    scan = read_scan(path, **{name: given[name] for name in _READING})
     for warning in scan.warnings:
         logger.warning("%s", warning)
     inputs = fingerprint(path, *scan.files_beside, *([scan.surface_path] if scan.surface_path else []))
     proposals_digest = None if proposals is None else _digest(proposals, scan, fuse_depth=fuse_depth)
+    models = find_models(weights, sam, trust_weights=trust_weights, progress=progress)
+    digests = [proposals_digest, *(model and model.sha256 for model in models)]
+    arguments = _arguments(given) | {"instances": source}
+    made_from = SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, digests))
     with Steps(out, overwrite=overwrite) as steps:
-        rebuild = partial(
-            reconstruct,
-            scan,
-            voxel_size_m=voxel_size_m,
-            depth_max_m=depth_max_m,
-            floor=floor,
-            fuse_depth=fuse_depth,
-            align=align,
-            skip_check=skip_check,
-            device=device,
-            progress=progress,
-        )
-        room_key = {"inputs": inputs, "arguments": {name: arguments[name] for name in _ROOM_ARGUMENTS}}
-        kept = steps.run("room", room_key, lambda folder: stored.save_room(folder, *rebuild()))
-        room_scan, room = stored.load_room(kept, scan)
+        detected = None
+        if source in ("detect", "both"):  # first: the networks need no room, and what is wrong with them shows at once
+            detected = detect_objects(
+                steps,
+                scan,
+                *models,
+                inputs={"inputs": inputs, "format": format, "intrinsics": intrinsics},
+                classes=classes,
+                score_min=score_min,
+                trust_weights=trust_weights,
+                device=network_device,
+                progress=progress,
+            )
+        room_scan, room = _room(steps, scan, arguments, inputs=inputs, device=fusion_device, progress=progress)
         caster = SurfaceCaster(room)
         look = partial(render_bev, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster, progress=progress)
         top_key = {"bev_size": bev_size, "cut_height_m": cut_height_m}
         kept = steps.run("bev", top_key, lambda to: stored.save_top(to, look(room, room_scan)), after=["room"])
         top = stored.load_top(kept, room, cut_height_m)
-        find = cluster if proposals is None else partial(load_proposals, proposals)
-        instances_key = {"proposals": proposals_digest}
-        kept = steps.run("instances", instances_key, lambda to: stored.save_instances(to, find(room)), after=["room"])
-        instances = stored.load_instances(kept)
-        source = SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, proposals_digest))
-        made = _made(out, arguments, source) if len(steps.reused) == 3 else None
+        find = partial(find_instances, source, proposals=proposals, detected=detected, min_views=min_views)
+        key = {"source": source, "proposals": proposals_digest, "min_views": detected and min_views}
+        after = ["room", *(step for step in ("detections", "masks") if step in steps.seconds)]
+        kept = steps.run("instances", key, lambda to: stored.save_instances(to, find(room_scan, room)), after=after)
+        found = stored.load_instances(kept)
+        made = _made(out, arguments, made_from) if len(steps.reused) == len(steps.seconds) else None
         if made is not None:
             return made
         start = time.perf_counter()
-        scene = compose(top, room_scan, room, instances, frames=frames, sampling=sampling, source=source, caster=caster)
+        scene = compose(top, room_scan, room, found, frames=frames, sampling=sampling, source=made_from, caster=caster)
         seconds = {**steps.seconds, "compose": round(time.perf_counter() - start, 3)}
-        scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds))
+        notes = notes_on(source, found, detected=detected, min_views=min_views)
+        scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds, notes))
         scene.save(out, overwrite=True, warnings=scan.warnings)
     return load_scene(out)
 
 
-_ROOM_ARGUMENTS = (
-    "format",
-    "depth_scale",
-    "poses",
-    "axes",
-    "intrinsics",
-    "surface",
-    "fuse_depth",
-    "voxel_size_m",
-    "depth_max_m",
-    "floor",
-    "align",
-    "skip_check",
-    "device",
-)
+_READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface")
+_REBUILDING = ("fuse_depth", "voxel_size_m", "depth_max_m", "floor", "align", "skip_check")
 
 
-def _check(frames: int, bev_size: int, voxel_size_m: float, depth_max_m: float, cut_height_m: float | None) -> None:
-    for option, value, least, most in (
-        ("--frames", frames, 1, 1000),
-        ("--bev-size", bev_size, 64, 8192),
-        ("--voxel-size-m", voxel_size_m, 0.002, 0.5),
-        ("--depth-max-m", depth_max_m, 0.1, 100),
-        ("--cut-height-m", 1.0 if cut_height_m is None else cut_height_m, 0.05, 100),
+def _room(
+    steps: Steps, scan: Scan, arguments: Mapping[str, Any], *, inputs: str, device: str, progress: bool
+) -> tuple[Scan, Surface]:
+    """The reconstructed room, and the frames that belong to it."""
+    rebuild = partial(
+        reconstruct, scan, device=device, progress=progress, **{name: arguments[name] for name in _REBUILDING}
+    )
+    key = {name: arguments[name] for name in (*_READING, *_REBUILDING)} | {"device": device}
+    kept = steps.run("room", {"inputs": inputs, "arguments": key}, lambda folder: stored.save_room(folder, *rebuild()))
+    return stored.load_room(kept, scan)
+
+
+def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the scene, as JSON can hold it."""
+    plain = {name: value for name, value in given.items() if name not in ("out", "overwrite", "progress")}
+    plain["classes"] = list(plain["classes"])
+    return {name: str(value) if isinstance(value, Path) else value for name, value in plain.items()}
+
+
+def _devices(device: str | None) -> tuple[str, str | None]:
+    """What Open3D and torch call a device; None leaves the choice to torch and fusion on the CPU."""
+    if device is None:
+        return "CPU:0", None
+    name = re.fullmatch(r"cpu(:0)?|cuda(:[0-9]+)?", device.lower())
+    if name is None:
+        raise UserError(f"--device {device}: must be cpu, cuda, or cuda:1 for another GPU")
+    kind, _, number = name[0].partition(":")
+    return f"{kind.upper()}:{number or 0}", "cpu" if kind == "cpu" else f"cuda:{number or 0}"
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Numbers within what makes sense; where None stands for a choice of ours, any."""
+    for option, least, most in (
+        ("frames", 1, 1000),
+        ("bev_size", 64, 8192),
+        ("voxel_size_m", 0.002, 0.5),
+        ("depth_max_m", 0.1, 100),
+        ("cut_height_m", 0.05, 100),
+        ("score_min", 0, 1),
+        ("min_views", 1, 1000),
     ):
-        if not least <= value <= most:
-            raise UserError(f"{option} {value}: must be between {least} and {most}")
+        value = given[option]
+        if value is not None and not least <= value <= most:
+            raise UserError(f"--{option.replace('_', '-')} {value}: must be between {least} and {most}")
 
 
 def _digest(proposals: Path, scan: Scan, *, fuse_depth: bool) -> str:
@@ -174,11 +212,11 @@ def _digest(proposals: Path, scan: Scan, *, fuse_depth: bool) -> str:
     return digest.hexdigest()[:32]
 
 
-def _joined(inputs: str, proposals_digest: str | None) -> str:
-    """One fingerprint of capture and instances."""
-    if proposals_digest is None:
+def _joined(inputs: str, digests: Sequence[str | None]) -> str:
+    """One fingerprint of capture, instances and weights."""
+    if not any(digests):
         return inputs
-    return hashlib.sha256(f"{inputs} {proposals_digest}".encode()).hexdigest()[:32]
+    return hashlib.sha256(" ".join([inputs, *(digest or "-" for digest in digests)]).encode()).hexdigest()[:32]
 
 
 def _made(out: Path, arguments: dict[str, Any], source: SceneSource) -> Scene | None:

@@ -88,6 +88,9 @@ def _frames(frames: Sequence[SceneFrame]) -> str:
 
 
 def _objects(scene: SceneContents) -> str:
+    told = "".join(f"<p>{escape(note)}</p>" for note in scene.run.notes)
+    if not scene.instances:
+        return f"<section><h2>Objects</h2>{told}<p>The scene has no objects, so nothing is marked.</p></section>"
     unit = "m" if scene.is_metric else "units"
     titles = ["No.", "Label", f"Size, {unit}", f"Centre, {unit}", "Yaw", "Share", "Score", "Source", "Frames", "Points"]
     head = "".join(f'<th scope="col">{title}</th>' for title in titles)
@@ -98,7 +101,7 @@ def _objects(scene: SceneContents) -> str:
     )
     return (
         f'<section><h2>Objects</h2><div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div><p>{note}</p></section>"
+        f"<tbody>{rows}</tbody></table></div><p>{note}</p>{told}</section>"
     )
 
 
