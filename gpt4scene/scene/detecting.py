@@ -53,6 +53,8 @@ class Detected:
     by_frame: "Mapping[int, sv.Detections]"
     """Frame index to detections with masks, read from disk when asked for."""
     model_names: tuple[str, ...]
+    sought: str
+    """What the detector was asked for; empty where nothing was asked for."""
     frames: int
     """How many were looked at."""
     frames_with: int
@@ -63,7 +65,8 @@ class Detected:
         """One line."""
         who = " and ".join(self.model_names)
         if not self.detections:
-            return f"{who} found nothing in {self.frames} frames"
+            sought = self.sought and f" ({self.sought})"
+            return f"{who} found nothing in {self.frames} frames{sought}"
         return f"{who} found {self.detections} masks in {self.frames_with} of {self.frames} frames"
 
 
@@ -126,11 +129,12 @@ def detect_objects(
         folder = steps.run(
             "detections", key, lambda to: _keep(to, sam, segment_everything(scan, checkpoint=everything, **options))
         )
-        return _load(folder, sam)
+        return _load(folder, "", sam)
+    sought = f"{', '.join(classes) or 'all classes'}, scores from {score_min:g}"
     key = {**inputs, "weights": detector.sha256, "classes": list(classes), "score_min": score_min}
     folder = steps.run("detections", key, lambda to: _keep(to, detector, found_by_detector(detector)))
     if sam is None:
-        return _load(folder, detector)
+        return _load(folder, sought, detector)
     boxes = load_detections(folder / _FRAMES)
     masks = steps.run(
         "masks",
@@ -138,7 +142,7 @@ def detect_objects(
         lambda to: _keep(to, sam, segment(scan, boxes, checkpoint=sam.path, **options)),
         after=["detections"],
     )
-    return _load(masks, detector, sam)
+    return _load(masks, sought, detector, sam)
 
 
 def _with_masks(pairs: "Iterator[tuple[int, sv.Detections]]", detector: Model) -> "Iterator[tuple[int, sv.Detections]]":
@@ -165,7 +169,8 @@ def _keep(folder: Path, model: Model, pairs: "Iterable[tuple[int, sv.Detections]
     (folder / _COUNTS).write_text(json.dumps(counts), encoding="utf-8")
 
 
-def _load(folder: Path, *models: Model) -> Detected:
+def _load(folder: Path, sought: str, *models: Model) -> Detected:
     counts = json.loads((folder / _COUNTS).read_text(encoding="utf-8"))
     names = tuple(model.path.name for model in models)
-    return Detected(load_detections(folder / _FRAMES), names, counts["frames"], counts["with"], counts["detections"])
+    by_frame = load_detections(folder / _FRAMES)
+    return Detected(by_frame, names, sought, counts["frames"], counts["with"], counts["detections"])
