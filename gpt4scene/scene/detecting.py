@@ -79,7 +79,11 @@ def find_models(
         UserError: see `markers.weights.find_weights` and `find_checkpoint`.
     """
     detector = None if weights is None else Model.of(find_weights(weights, trust=trust_weights, progress=progress))
-    return detector, None if sam is None else Model.of(find_checkpoint(sam, progress=progress))
+    if sam is None:
+        return detector, None
+    path = find_checkpoint(sam, progress=progress)
+    known = KNOWN.get(path.name)  # its digest was compared just now, and the largest has 2.6 GB
+    return detector, Model(path, known.sha256) if known else Model.of(path)
 
 
 def detect_objects(

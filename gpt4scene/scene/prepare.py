@@ -14,13 +14,13 @@ from typing import Any
 from bev.errors import UserError
 from bev.readers import Format, read_scan
 from bev.reconstruction import reconstruct
-from bev.render import render_bev
+from bev.render import Bev, render_bev
 from bev.scan import Axes, Poses, Scan
 from bev.surface import Surface, SurfaceCaster
 from gpt4scene.scene import stored
 from gpt4scene.scene.compose import Sampling, compose
 from gpt4scene.scene.contents import SceneRun, SceneSource
-from gpt4scene.scene.detecting import detect_objects, find_models
+from gpt4scene.scene.detecting import Detected, Model, detect_objects, find_models
 from gpt4scene.scene.objects import ObjectSource, choose_source, find_instances, notes_on
 from gpt4scene.scene.scene import Scene, load_scene
 from gpt4scene.scene.steps import Steps, fingerprint
@@ -109,25 +109,12 @@ def prepare(
     with Steps(out, overwrite=overwrite) as steps:
         detected = None
         if source in ("detect", "both"):  # first: the networks need no room, and what is wrong with them shows at once
-            detected = detect_objects(
-                steps,
-                scan,
-                *models,
-                inputs={"inputs": inputs, "format": format, "intrinsics": intrinsics},
-                classes=classes,
-                score_min=score_min,
-                trust_weights=trust_weights,
-                device=network_device,
-                progress=progress,
-            )
+            detected = _detected(steps, scan, models, given, inputs=inputs, device=network_device)
         room_scan, room = _room(steps, scan, arguments, inputs=inputs, device=fusion_device, progress=progress)
         caster = SurfaceCaster(room)
-        look = partial(render_bev, long_side_px=bev_size, cut_height_m=cut_height_m, caster=caster, progress=progress)
-        top_key = {"bev_size": bev_size, "cut_height_m": cut_height_m}
-        kept = steps.run("bev", top_key, lambda to: stored.save_top(to, look(room, room_scan)), after=["room"])
-        top = stored.load_top(kept, room, cut_height_m)
+        top = _top(steps, room_scan, room, caster, given)
         find = partial(find_instances, source, proposals=proposals, detected=detected, min_views=min_views)
-        key = {"source": source, "proposals": proposals_digest, "min_views": detected and min_views}
+        key = {"source": source, "proposals": proposals_digest, "min_views": None if detected is None else min_views}
         after = ["room", *(step for step in ("detections", "masks") if step in steps.seconds)]
         kept = steps.run("instances", key, lambda to: stored.save_instances(to, find(room_scan, room)), after=after)
         found = stored.load_instances(kept)
@@ -147,6 +134,28 @@ _READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface")
 _REBUILDING = ("fuse_depth", "voxel_size_m", "depth_max_m", "floor", "align", "skip_check")
 
 
+def _detected(
+    steps: Steps,
+    scan: Scan,
+    models: tuple[Model | None, Model | None],
+    given: Mapping[str, Any],
+    *,
+    inputs: str,
+    device: str | None,
+) -> Detected:
+    return detect_objects(
+        steps,
+        scan,
+        *models,
+        inputs={"inputs": inputs, "format": given["format"], "intrinsics": given["intrinsics"]},
+        classes=given["classes"],
+        score_min=given["score_min"],
+        trust_weights=given["trust_weights"],
+        device=device,
+        progress=given["progress"],
+    )
+
+
 def _room(
     steps: Steps, scan: Scan, arguments: Mapping[str, Any], *, inputs: str, device: str, progress: bool
 ) -> tuple[Scan, Surface]:
@@ -157,6 +166,15 @@ def _room(
     key = {name: arguments[name] for name in (*_READING, *_REBUILDING)} | {"device": device}
     kept = steps.run("room", {"inputs": inputs, "arguments": key}, lambda folder: stored.save_room(folder, *rebuild()))
     return stored.load_room(kept, scan)
+
+
+def _top(steps: Steps, scan: Scan, room: Surface, caster: SurfaceCaster, given: Mapping[str, Any]) -> Bev:
+    """The room from above."""
+    size, cut = given["bev_size"], given["cut_height_m"]
+    look = partial(render_bev, long_side_px=size, cut_height_m=cut, caster=caster, progress=given["progress"])
+    key = {"bev_size": size, "cut_height_m": cut}
+    kept = steps.run("bev", key, lambda to: stored.save_top(to, look(room, scan)), after=["room"])
+    return stored.load_top(kept, room, cut)
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
