@@ -7,6 +7,7 @@ from markers.detections import load_detections, save_detections
 from markers.draw import draw_markers
 from markers.identity import FrameIdentity, SurfaceIdentity, identity_scores, surface_identity
 from markers.instance import Box, Instance, Marker, fit_box, vertex_instance_ids
+from markers.merging import merge_instances
 from markers.placement import place_markers
 from markers.proposals import load_proposals
 from markers.scoring import VOID, Found, InstanceScores, TrueObjects, average_precision
@@ -33,6 +34,7 @@ __all__ = [
     "instance_map",
     "load_detections",
     "load_proposals",
+    "merge_instances",
     "place_markers",
     "save_detections",
     "segment",
