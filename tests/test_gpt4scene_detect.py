@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SHARED
+from mask_noise import true_detections
 from tiny_sam import tiny_sam
 
 from bev.errors import UserError
@@ -16,7 +17,7 @@ from bev.synthetic import film, synthetic_room, write_seven_scenes
 from gpt4scene.cli.main import main
 from gpt4scene.scene import detecting
 from gpt4scene.scene import prepare as prepare_module
-from gpt4scene.scene.objects import choose_source
+from gpt4scene.scene.objects import choose_source, find_instances
 from gpt4scene.scene.prepare import prepare
 from gpt4scene.scene.scene import Scene, load_scene
 
@@ -247,6 +248,22 @@ def test_options_that_contradict_each_other_are_named(
     line = _fails(capsys, "prepare", tmp_path / "nowhere", "-o", tmp_path / "scene", *options)
     assert all(name in line for name in names) and "nowhere" not in line
     assert not (tmp_path / "scene").exists()
+
+
+def test_detections_of_another_storeys_frames_are_left_alone():
+    walk = film(synthetic_room(3), frames=8, width=160, height=120, world_from_room=np.eye(4))
+    asked = []
+
+    class Lazily(dict):
+        def __getitem__(self, index: int):
+            asked.append(index)
+            return super().__getitem__(index)
+
+    masks = Lazily(true_detections(walk))
+    detected = detecting.Detected(masks, ("net",), "", 8, 8, sum(len(each) for each in masks.values()))
+    upstairs = walk.scan.with_frames(walk.scan.frames[:5])
+    found = find_instances("detect", upstairs, walk.surface, detected=detected, min_views=2)
+    assert found and {index for i in found for index in i.frames} <= set(range(5)) == set(asked)
 
 
 def test_what_the_options_imply():
