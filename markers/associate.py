@@ -9,11 +9,11 @@ import numpy as np
 from bev.scan import Scan
 from bev.surface import Surface
 from markers.cells import surface_cells
-from markers.consensus import consensus_objects
+from markers.consensus import consensus_objects, rejoin
 from markers.evidence import Evidence, gather
 from markers.instance import Instance, fit_box
 from markers.lifting import sightings
-from markers.votes import Support, name, settle
+from markers.votes import Support, find_support, name, settle
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -38,6 +38,9 @@ def associate(
     evidence = gather(sightings(scan, surface, detections, cells), len(cells.points))
     cell_objects = consensus_objects(evidence, cells)
     cell_objects, support = settle(evidence, cell_objects, cells)
+    labels = [name(evidence, support, number)[0] for number in range(int(cell_objects.max(initial=-1)) + 1)]
+    cell_objects = rejoin(evidence, cell_objects, cells, labels)
+    support = find_support(evidence, cell_objects)
     found = []
     vertex_objects = cells.vertex_values(cell_objects, len(surface.vertices))
     for number in range(int(cell_objects.max(initial=-1)) + 1):

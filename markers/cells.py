@@ -9,10 +9,13 @@ from bev.surface import Surface
 _NORMAL_AGREEMENT_MIN = 0.7
 """Length of the mean of a cell's unit normals, above which the cell has one side."""
 
+_VERTICES_PER_VOXEL_MAX = 2.5
+_WELD_M = 0.001
+
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Occupied voxels of a surface, in the order of their place in the grid."""
+    """Small pieces of a surface, in the order of their place."""
 
     points: np.ndarray
     """(X, 3) float32, metres: the mean of the surface within the cell."""
@@ -43,7 +46,12 @@ class Cells:
 
 
 def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
-    """Cut a mesh or point cloud into voxels; faces larger than a voxel are sampled within, not at their corners only.
+    """Cut a mesh or point cloud into cells about as large as a voxel.
+
+    Where vertices are as sparse as voxels, as in meshes fused at that voxel size, each is a cell of its own: a voxel
+    over the edge between two objects would have to belong to one of them. Where they are denser, voxels are the cells.
+    Faces larger than a voxel are sampled within: the corners alone of a large face lie on its edges, where masks are
+    least sure.
 
     Args:
         surface: at least one vertex.
@@ -53,8 +61,10 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     place = np.floor(points / voxel_size_m).astype(np.int64)
     place -= place.min(axis=0)
     strides = _strides(place)
-    keys, cells, counts = np.unique(place @ strides, return_inverse=True, return_counts=True)
-    cells = np.ravel(cells)
+    keys, voxels = np.unique(place @ strides, return_inverse=True)
+    voxels = np.ravel(voxels)
+    cells = _cells(voxels, points, len(surface.vertices))
+    counts = np.bincount(cells)
     mean = np.stack([np.bincount(cells, points[:, axis]) for axis in range(3)], axis=1) / counts[:, None]
     sides = np.stack([np.bincount(cells, normals[:, axis]) for axis in range(3)], axis=1) / counts[:, None]
     length = np.linalg.norm(sides, axis=1, keepdims=True)
@@ -63,10 +73,37 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     return Cells(
         mean.astype(np.float32),
         sides.astype(np.float32),
-        _neighbours(keys, strides),
+        _pairs(surface.faces, cells, voxels, _neighbours(keys, strides)),
         cells.astype(np.int32),
         vertices.astype(np.int32),
     )
+
+
+def _cells(voxels: np.ndarray, points: np.ndarray, vertex_count: int) -> np.ndarray:
+    """The cell of every sample, (S,) int64, in an order that does not depend on that of the vertices."""
+    if vertex_count > _VERTICES_PER_VOXEL_MAX * len(np.unique(voxels[:vertex_count])):
+        return voxels
+    # vertices at one place, which unwelded faces have, are one
+    fine = np.floor(points / _WELD_M).astype(np.int64)
+    fine[vertex_count:] = 0
+    inside = np.arange(len(points)) >= vertex_count
+    order = np.lexsort([*fine.T[::-1], inside, voxels])
+    keys = np.column_stack([voxels, inside, fine])[order]
+    cells = np.empty(len(points), np.int64)
+    cells[order] = np.append(0, np.cumsum((np.diff(keys, axis=0) != 0).any(axis=1)))
+    return cells
+
+
+def _pairs(faces: np.ndarray, cells: np.ndarray, voxels: np.ndarray, adjacent: np.ndarray) -> np.ndarray:
+    """(E, 2) int32: cells that an edge of the mesh joins, that share a voxel, or whose voxels touch."""
+    first = np.full(int(voxels.max()) + 1, len(cells))
+    np.minimum.at(first, voxels, cells)  # one cell stands for its voxel
+    corners = cells[faces]  # vertices are the first samples
+    edges = [corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]
+    pairs = np.concatenate([*edges, np.stack([first[voxels], cells], axis=1), first[adjacent]])
+    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
+    count = int(cells.max()) + 1
+    return np.stack(np.divmod(np.unique(pairs[:, 0] * count + pairs[:, 1]), count), axis=1).astype(np.int32)
 
 
 def _samples(surface: Surface, voxel_size_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

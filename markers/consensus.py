@@ -1,5 +1,7 @@
 """Which parts of the surface masks hold together: cells into patches, patches into objects."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from markers.cells import Cells
@@ -12,6 +14,9 @@ _HELD_SHARE = 0.5
 """Of a patch's cells in view, that one mask must hold for the patch to be in the mask."""
 _SHOWN_SHARE = 0.2
 """Of a patch's cells, that a frame must see to have a say about it."""
+_SHOWN_CELLS = 20
+_GAP_M = 0.1
+_DOUBT_PER_VIEW, _DOUBT_VIEWS_MAX = 0.25, 4
 _MERGE_SHARE = 0.5
 """Of the frames that see two patches, masked, that have them in one mask: then they are one object."""
 
@@ -33,14 +38,52 @@ def consensus_objects(evidence: Evidence, cells: Cells) -> np.ndarray:
     return np.append(objects, -1)[patches].astype(np.int32)
 
 
+def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: Sequence[str]) -> np.ndarray:
+    """Join pieces of one object that no frame sees together: they touch, bear one label, and nothing speaks against it.
+
+    Args:
+        evidence: of all frames.
+        cell_objects: (X,) int32, the object of every cell, -1 = none.
+        cells: of the surface.
+        labels: one per object, "" where nobody said.
+
+    Returns:
+        (X,) int32, the object of every cell, counted anew.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+    from scipy.spatial import KDTree
+
+    count = len(labels)
+    together, apart = _agreement(evidence, cell_objects, count)
+    points = [cells.points[cell_objects == number] for number in range(count)]
+    pairs = []
+    for a in range(count):
+        for b in range(a + 1, count):
+            alike = labels[a] == labels[b] and labels[a] != ""
+            if alike and not apart[a, b] and len(points[a]) and len(points[b]):
+                distance = KDTree(points[a]).query(points[b], distance_upper_bound=_GAP_M)[0].min()
+                if distance < _GAP_M:
+                    pairs.append((a, b))
+    if not pairs:
+        return cell_objects
+    graph = coo_matrix((np.ones(len(pairs)), tuple(np.array(pairs).T)), shape=(count, count))
+    _, whole = connected_components(graph, directed=False)
+    return np.append(whole, -1)[cell_objects].astype(np.int32)
+
+
 def _patches(evidence: Evidence, cells: Cells) -> np.ndarray:
     """(X,) int32, -1 = no patch."""
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
     count = len(cells.points)
-    together, apart = np.zeros((2, len(cells.pairs)), np.int32)
-    a, b = cells.pairs.T
+    inside = np.zeros(count, bool)
+    for seen, masks in evidence.cores:
+        inside[seen[masks >= 0]] = True
+    pairs = cells.pairs[inside[cells.pairs].all(axis=1)]
+    together, apart = np.zeros((2, len(pairs)), np.int32)
+    a, b = pairs.T
     mask_of = np.empty(count, np.int32)
     for seen, masks in evidence.cores:
         # -3 = not seen
@@ -51,7 +94,7 @@ def _patches(evidence: Evidence, cells: Cells) -> np.ndarray:
         together += same & (of_a >= 0)
         apart += (~same | (of_a == -2)) & (of_a > -3) & (of_b > -3)
     linked = (together >= 2) & (together >= _LINK_SHARE * (together + apart))
-    pairs = cells.pairs[linked]
+    pairs = pairs[linked]
     graph = coo_matrix((np.ones(len(pairs), np.int8), tuple(pairs.T)), shape=(count, count))
     _, part = connected_components(graph, directed=False)
     size = np.bincount(part, minlength=1)
@@ -72,7 +115,7 @@ def _agreement(evidence: Evidence, patches: np.ndarray, count: int) -> tuple[np.
     member = csr_matrix((np.ones(len(inside), np.float32), (inside, patches[inside])), shape=(len(patches), count))
     size = np.bincount(patches[inside], minlength=count)
     shown = (evidence.seen @ member).toarray()
-    visible = shown >= np.maximum(_SHOWN_SHARE * size, np.minimum(size, 3))
+    visible = shown >= np.clip(_SHOWN_SHARE * size, np.minimum(size, 3), _SHOWN_CELLS)
     held = (evidence.masks @ member).tocoo()
     frame = evidence.frame_rows[held.row]
     good = visible[frame, held.col] & (held.data > _HELD_SHARE * shown[frame, held.col])
@@ -93,23 +136,25 @@ def _merged(together: np.ndarray, apart: np.ndarray) -> np.ndarray:
     together, apart = together.copy(), apart.copy()
     count = len(together)
     objects = np.arange(count)
+    views = np.diag(together).copy()
     np.fill_diagonal(together, 0)
-    share = _share(together, apart)
+    share = _share(together, apart, views[:, None], views[None])
     best = share.argmax(axis=1)
     while True:
         rows = np.arange(count)
         a = int(share[rows, best].argmax())
         b = int(best[a])
-        if share[a, b] < _MERGE_SHARE:
+        if share[a, b] <= _MERGE_SHARE:
             return np.unique(objects, return_inverse=True)[1]
         a, b = min(a, b), max(a, b)
         objects[objects == b] = a
+        views[a] = max(views[a], views[b])
         for counts in (together, apart):
             counts[a] += counts[b]
             counts[:, a] += counts[:, b]
             counts[b] = counts[:, b] = 0
             counts[a, a] = 0
-        share[a] = share[:, a] = _share(together[a], apart[a])
+        share[a] = share[:, a] = _share(together[a], apart[a], views[a], views)
         share[b] = share[:, b] = 0
         stale = np.flatnonzero((best == a) | (best == b))
         best[stale] = share[stale].argmax(axis=1)
@@ -118,5 +163,7 @@ def _merged(together: np.ndarray, apart: np.ndarray) -> np.ndarray:
         best[better] = a
 
 
-def _share(together: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    return together / (together + apart + 1)
+def _share(together: np.ndarray, apart: np.ndarray, views: np.ndarray, other_views: np.ndarray) -> np.ndarray:
+    """How much of the evidence is for one object; a single frame is not enough for what many frames see."""
+    doubt = _DOUBT_PER_VIEW * np.minimum(np.minimum(views, other_views), _DOUBT_VIEWS_MAX)
+    return together / np.maximum(together + apart + doubt, 1e-6)

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from bev.errors import require
 from markers.layers import DEPTH_MAX_PX
 from markers.lifting import Sighting
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
 _BLEED_MAX_PX = 15
 _CORE_PX, _CORE_SHARE = 2, 0.3
+_EDGE_PX = 3
 _BLEEDING_SHARE = 0.15
 """Of what lies at one depth inside masks, that is seldom in a mask otherwise: that far they bleed."""
 
@@ -22,9 +21,9 @@ _BLEEDING_SHARE = 0.15
 class Evidence:
     """Masks x cells, as sparse as it is."""
 
-    masks: "csr_matrix"
+    masks: Any
     """(M, X) float32, 1 where the mask holds the cell."""
-    seen: "csr_matrix"
+    seen: Any
     """(F, X) float32, 1 where the frame sees the cell and it is clear whether a mask holds it."""
     frame_rows: np.ndarray
     """(M,) int64: the row of `seen` of every mask."""
@@ -43,34 +42,21 @@ def gather(sightings: Iterable[Sighting], cell_count: int) -> Evidence:
 
     How far masks bleed is measured, see `_bleed_px`, and what lies no deeper in a mask than that says nothing.
     """
-    from scipy.sparse import csr_matrix
-
     kept = list(sightings)
     bleed_px = _bleed_px(kept, cell_count)
-    mask_indices, seen_indices, mask_counts, seen_counts = [], [], [], []
-    frame_rows, votes, cores, first_mask = [], [], [], 0
+    masks, seen, cores = [], [], []
+    frame_rows, votes, first_mask = [], [], 0
     for frame_row, sighting in enumerate(kept):
-        rows, clear = _rows_and_clear(sighting, bleed_px)
-        cells = sighting.cells[clear]
+        clear = _clear(sighting, bleed_px)
+        masks += _by_mask(sighting, clear)
+        seen.append(sighting.cells[clear])
         cores.append((sighting.cells, _core_masks(sighting, bleed_px, first_mask)))
         first_mask += len(sighting.labels)
-        order = np.argsort(rows[clear], kind="stable")
-        count = np.bincount(rows[clear] + 1, minlength=len(sighting.labels) + 1)
-        mask_indices.append(cells[order][count[0] :])
-        seen_indices.append(cells)
-        mask_counts.append(count[1:])
-        seen_counts.append(len(cells))
         frame_rows.append(np.full(len(sighting.labels), frame_row))
         votes.extend(_votes(sighting))
-
-    def matrix(indices: list[np.ndarray], counts: np.ndarray) -> csr_matrix:
-        columns = np.concatenate([*indices, np.zeros(0, np.int32)])
-        pointers = np.append(0, np.cumsum(counts)).astype(np.int64)
-        return csr_matrix((np.ones(len(columns), np.float32), columns, pointers), shape=(len(counts), cell_count))
-
     return Evidence(
-        masks=matrix(mask_indices, np.concatenate([*mask_counts, np.zeros(0, np.int64)])),
-        seen=matrix(seen_indices, np.array(seen_counts, np.int64)),
+        masks=_matrix(masks, cell_count),
+        seen=_matrix(seen, cell_count),
         frame_rows=np.concatenate([*frame_rows, np.zeros(0, np.int64)]),
         frames=np.array([sighting.frame for sighting in kept], np.int64),
         votes=tuple(votes),
@@ -79,22 +65,36 @@ def gather(sightings: Iterable[Sighting], cell_count: int) -> Evidence:
     )
 
 
-def _rows_and_clear(sighting: Sighting, bleed_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """The mask of every cell, -1 = none, and whether it is clear which: not so within the masks' bleeding edges."""
-    use_first = (sighting.first >= 0) & (sighting.first_depth > bleed_px)
-    use_second = ~use_first & (sighting.second >= 0) & (sighting.second_depth > bleed_px)
-    rows = np.where(use_first, sighting.first, np.where(use_second, sighting.second, -1))
-    return rows, (use_first | use_second | (sighting.first < 0)) & (sighting.edge_px > max(3, bleed_px + 2))
+def _by_mask(sighting: Sighting, chosen: np.ndarray) -> list[np.ndarray]:
+    """The chosen cells, n bool, of every mask of a frame."""
+    cells, rows = sighting.cells[chosen], sighting.rows[chosen]
+    order = np.argsort(rows, kind="stable")
+    count = np.bincount(rows + 1, minlength=len(sighting.labels) + 1)
+    return np.split(cells[order][count[0] :], np.cumsum(count[1:])[:-1])
+
+
+def _matrix(rows: list[np.ndarray], cell_count: int) -> Any:
+    """(rows, cells) csr_matrix float32, 1 at the cells of every row."""
+    columns = np.concatenate([*rows, np.zeros(0, np.int32)])
+    pointers = np.cumsum([0, *map(len, rows)])
+    values = np.ones(len(columns), np.float32)
+    return require("scipy.sparse").csr_matrix((values, columns, pointers), shape=(len(rows), cell_count))
+
+
+def _clear(sighting: Sighting, bleed_px: int) -> np.ndarray:
+    """(n,) bool: whether it is clear in which mask a cell lies; not so within bleeding edges, nor behind other things."""
+    in_one = (sighting.rows < 0) | (sighting.depth_px > bleed_px)
+    return in_one & (sighting.edge_px > max(_EDGE_PX, bleed_px + 2))
 
 
 def _core_masks(sighting: Sighting, bleed_px: int, first_mask: int) -> np.ndarray:
-    thickness = np.zeros(len(sighting.labels) + 1, np.uint8)
-    np.maximum.at(thickness, sighting.first, sighting.first_depth)
-    margin = bleed_px + np.minimum(_CORE_PX, _CORE_SHARE * (thickness.astype(np.float32) - bleed_px))
-    core = (sighting.first >= 0) & (sighting.first_depth > margin[sighting.first])
-    rows, clear = _rows_and_clear(sighting, bleed_px)
-    core &= clear & (rows == sighting.first)
-    return np.where(core, sighting.first + first_mask, np.where((sighting.first < 0) & clear, -1, -2)).astype(np.int32)
+    """(n,) int32: the mask that a cell lies well inside of; see `Evidence.cores`."""
+    thickness = np.zeros(len(sighting.labels) + 1, np.float32)
+    np.maximum.at(thickness, sighting.rows, sighting.depth_px)
+    margin = bleed_px + np.minimum(_CORE_PX, _CORE_SHARE * (thickness - bleed_px))
+    masked, clear = sighting.rows >= 0, _clear(sighting, bleed_px)
+    core = masked & clear & (sighting.depth_px > margin[sighting.rows])
+    return np.where(core, sighting.rows + first_mask, np.where(~masked & clear, -1, -2)).astype(np.int32)
 
 
 def _votes(sighting: Sighting) -> list[tuple[tuple[str, float], ...]]:
@@ -116,11 +116,11 @@ def _bleed_px(sightings: list[Sighting], cell_count: int) -> int:
     seen, masked = np.zeros((2, cell_count), np.int32)
     for sighting in sightings:
         seen[sighting.cells] += 1
-        masked[sighting.cells[sighting.first >= 0]] += 1
+        masked[sighting.cells[sighting.rows >= 0]] += 1
     count, seldom = np.zeros((2, DEPTH_MAX_PX + 1))
     for sighting in sightings:
-        told = (sighting.first >= 0) & (seen[sighting.cells] > 2)
-        cells, rows, depth = sighting.cells[told], sighting.first[told], sighting.first_depth[told]
+        told = (sighting.rows >= 0) & (seen[sighting.cells] > 2)
+        cells, rows, depth = sighting.cells[told], sighting.rows[told], sighting.depth_px[told]
         held = (masked[cells] - 1) / (seen[cells] - 1)  # in the other frames
         weight = depth.astype(np.float64) ** 2  # what is deep inside is the object
         usual = np.bincount(rows, weight * held) / np.maximum(np.bincount(rows, weight), 1)

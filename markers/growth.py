@@ -5,9 +5,9 @@ import numpy as np
 from markers.cells import Cells
 
 OPEN, BACKGROUND = -2, -1
-_REACH_M = 0.25
+REACH_M = 0.05
 """How far an object grows over open cells, on a flat surface."""
-_CREASE_COST = 10.0
+_CREASE_COST = 30.0
 """A right angle between neighbours counts as so many times their distance."""
 
 
@@ -22,7 +22,7 @@ def grown(cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
         cells: their places and neighbours.
 
     Returns:
-        (X,) int32, -1 = no object.
+        (X,) int32, -1 = background, -2 = still open: nothing reached it.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import dijkstra
@@ -30,7 +30,7 @@ def grown(cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
     is_open = cell_objects == OPEN
     a, b = cells.pairs[is_open[cells.pairs].any(axis=1)].T
     decided = np.unique(np.concatenate([a[~is_open[a]], b[~is_open[b]]]))
-    result = np.where(is_open, BACKGROUND, cell_objects).astype(np.int32)
+    result = cell_objects.astype(np.int32)
     if not len(decided):
         return result
     nodes, (a, b) = _renumbered(a, b)
@@ -40,7 +40,7 @@ def grown(cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
     graph = coo_matrix((length, (a, b)), shape=(len(nodes), len(nodes))).tocsr()
     sources = np.searchsorted(nodes, decided)
     _, _, source = dijkstra(
-        graph, directed=False, indices=sources, limit=_REACH_M, min_only=True, return_predecessors=True
+        graph, directed=False, indices=sources, limit=REACH_M, min_only=True, return_predecessors=True
     )
     reached = np.flatnonzero((source >= 0) & is_open[nodes])
     result[nodes[reached]] = cell_objects[nodes[source[reached]]]

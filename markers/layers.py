@@ -20,16 +20,12 @@ _NESTED_SHARE = 0.7
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """Every pixel's first and second mask."""
+    """Every pixel's mask."""
 
-    first: np.ndarray
+    rows: np.ndarray
     """(H, W) int32: row of the detections, -1 = no mask."""
-    first_depth: np.ndarray
+    depth_px: np.ndarray
     """(H, W) uint8: pixels, at `DEPTH_WIDTH_PX`, to the mask's edge; at most `DEPTH_MAX_PX`; 0 = no mask."""
-    second: np.ndarray
-    """(H, W) int32: the mask that the first one hides or borders on, -1 = none."""
-    second_depth: np.ndarray
-    """(H, W) uint8."""
     same_as: np.ndarray
     """(n,) int64: per row the row that stands for it; itself unless it is the same object seen twice."""
 
@@ -60,9 +56,8 @@ def mask_layers(detections: "sv.Detections", width: int, height: int) -> Layers:
     patches = [patch for row in range(len(detections)) if (patch := _patch(detections, row)) is not None]
     confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
     patches.sort(key=lambda p: (-p.px, confidence[p.row], _place(p), _name(detections, p.row)))
-    first, second = np.full((2, height, width), -1, np.int32)
-    first_depth, second_depth = np.zeros((2, height, width), np.uint8)
-    layers = Layers(first, first_depth, second, second_depth, np.arange(len(detections)))
+    rows, depth_px = np.full((height, width), -1, np.int32), np.zeros((height, width), np.uint8)
+    layers = Layers(rows, depth_px, np.arange(len(detections)))
     area = {patch.row: patch.px for patch in patches}
     for patch in patches:
         _lay(layers, patch, area)
@@ -71,26 +66,20 @@ def mask_layers(detections: "sv.Detections", width: int, height: int) -> Layers:
 
 def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
     """Put a mask onto larger ones."""
-    first, first_depth, second, second_depth = (
-        image[patch.window] for image in (layers.first, layers.first_depth, layers.second, layers.second_depth)
-    )
-    below = np.where(patch.mask, first, -1)
-    rows, counts = np.unique(below[below >= 0], return_counts=True)
-    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
-        # of what is left of the one below, the two share this much; equals are laid one after the other
-        if count >= _SAME_IOU * (patch.px + area[row] - count):
-            layers.same_as[patch.row] = layers.same_as[row]
+    rows, depth_px = layers.rows[patch.window], layers.depth_px[patch.window]
+    below = np.where(patch.mask, rows, -1)
+    others, counts = np.unique(below[below >= 0], return_counts=True)
+    shared = list(zip(others.tolist(), counts.tolist(), strict=True))
+    for other, count in shared:
+        if count >= _SAME_IOU * (patch.px + area[other] - count):
+            layers.same_as[patch.row] = layers.same_as[other]
             return
-    depth = _inside_depth(patch, layers.first.shape)
-    wins = patch.mask & ((below < 0) | (depth > first_depth))
-    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+    depth = _inside_depth(patch, layers.rows.shape)
+    wins = patch.mask & ((below < 0) | (depth > depth_px))
+    for other, count in shared:
         if count >= _NESTED_SHARE * patch.px:
-            wins |= patch.mask & (below == row)
-    loses = patch.mask & ~wins & (depth > second_depth)
-    second[loses], second_depth[loses] = patch.row, depth[loses]
-    hides = wins & (below >= 0) & (first_depth > second_depth)
-    second[hides], second_depth[hides] = first[hides], first_depth[hides]
-    first[wins], first_depth[wins] = patch.row, depth[wins]
+            wins |= below == other
+    rows[wins], depth_px[wins] = patch.row, depth[wins]
 
 
 def _patch(detections: "sv.Detections", row: int) -> _Patch | None:

@@ -39,14 +39,10 @@ class Sighting:
     """Frame index."""
     cells: np.ndarray
     """(n,) int32."""
-    first: np.ndarray
+    rows: np.ndarray
     """(n,) int32: row of the frame's detections, -1 = no mask."""
-    first_depth: np.ndarray
+    depth_px: np.ndarray
     """(n,) uint8: pixels to the mask's edge, see `markers.layers`."""
-    second: np.ndarray
-    """(n,) int32: a mask that the first one hides or borders on."""
-    second_depth: np.ndarray
-    """(n,) uint8."""
     edge_px: np.ndarray
     """(n,) uint8: pixels, at `DEPTH_WIDTH_PX`, to something much nearer that hides what is behind; 255 = far."""
     same_as: np.ndarray
@@ -138,10 +134,8 @@ def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: Sur
         frame=frame.index,
         cells=kept,
         edge_px=edge_px,
-        first=layers.first[row, column],
-        first_depth=layers.first_depth[row, column],
-        second=layers.second[row, column],
-        second_depth=layers.second_depth[row, column],
+        rows=layers.rows[row, column],
+        depth_px=layers.depth_px[row, column],
         same_as=layers.same_as,
         labels=("",) * len(detections) if names is None else tuple(str(name) for name in names),
         confidence=confidence,

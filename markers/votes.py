@@ -2,24 +2,26 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
+from bev.errors import require
+from markers.cells import Cells
 from markers.evidence import Evidence
-from markers.growth import BACKGROUND, OPEN, grown
+from markers.growth import BACKGROUND, OPEN, REACH_M, grown
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
-
+_ROUNDS = 2
 _PRECISION_MIN = 0.5
 """Of a mask's cells that belong to any object: with less in one of them it speaks for none."""
 _KEPT_SHARE = 0.6
-_PRIOR = 0.7
+"""Of the votes on a cell, a doubt counted in, that keep it with the object."""
+_DOUBT = 0.7
+"""Votes against that every cell has from the start: one frame alone does not decide."""
 _OPEN_SHARE = 0.4
-"""Of the frames that detect the object and see the cell, that have it in the object's mask."""
-_ROUNDS = 2
-_SUPPORT_RECALL = 0.3
+"""Of the votes without that doubt, that leave the cell open to what it continues."""
+_CONTRADICTED = 0.5
+"""Votes that there is nothing of an object near by, which make a cell without any vote background."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +36,23 @@ class Support:
     """(M,) float32: the share of the object's cells in view that the mask holds."""
 
 
-def settle(evidence: Evidence, cell_objects: np.ndarray, cells) -> tuple[np.ndarray, Support]:
+def settle(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> tuple[np.ndarray, Support]:
     """Let masks choose their objects and then every cell its own, a few times over.
 
     A cell stays with an object where most frames that detect the object and see the cell have it in the object's mask:
-    a mask that leaks is outvoted there. (MaskClustering's rule, section 3.4, with masks weighted by how well they fit.)
+    a mask that leaks is outvoted there. (The rule is MaskClustering's, Yan et al., CVPR 2024, section 3.4; here masks
+    count by how well they fit, and what they leave open goes to what it continues.)
+
+    Args:
+        evidence: of all frames.
+        cell_objects: (X,) int32, the object of every cell as `consensus_objects` has it, -1 = none.
+        cells: of the surface.
+
+    Returns:
+        (X,) int32, the object of every cell, -1 = none; and what each mask says of them.
     """
     for _ in range(_ROUNDS):
-        support = find_support(evidence, cell_objects)
-        cell_objects = grown(_voted(evidence, support, int(cell_objects.max(initial=-1)) + 1), cells)
+        cell_objects = _voted(evidence, find_support(evidence, cell_objects), cell_objects, cells)
     return cell_objects, find_support(evidence, cell_objects)
 
 
@@ -63,43 +73,77 @@ def find_support(evidence: Evidence, cell_objects: np.ndarray) -> Support:
     return Support(np.where(speaks, best, -1), precision.astype(np.float32), recall.astype(np.float32))
 
 
-def _voted(evidence: Evidence, support: Support, count: int) -> np.ndarray:
-    """(X,) int32: every cell's object by the votes of the masks."""
-    from scipy.sparse import csr_matrix
-
-    cell_count = evidence.masks.shape[1]
+def _voted(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
+    """(X,) int32: every cell's object by the votes of the masks, -1 = none."""
     speaking = np.flatnonzero(support.object_of >= 0)
+    result = np.full(len(cell_objects), OPEN, np.int32)
     if not len(speaking):
-        return np.full(cell_count, -1, np.int32)
-    objects = support.object_of[speaking]
-    by_mask = csr_matrix((support.precision[speaking], (objects, speaking)), shape=(count, evidence.masks.shape[0]))
-    votes = (by_mask @ evidence.masks).tocoo()
-    frames = evidence.frame_rows[speaking]
+        return np.full(len(cell_objects), BACKGROUND, np.int32)
+    votes, against = _votes(evidence, support, speaking, int(cell_objects.max()) + 1)
+    contradicted = against.data >= _CONTRADICTED
+    contradicted[contradicted] = _near(against, contradicted, cell_objects, cells)
+    result[against.col[contradicted]] = BACKGROUND
+    contra = _at(against, votes.row, votes.col)
+    share, sure = votes.data / (votes.data + contra), votes.data / (votes.data + contra + _DOUBT)
+    best = _best_of_cell(votes.col, np.round(sure, 4), votes.row)
+    at, objects, share, kept = votes.col[best], votes.row[best], share[best], sure[best] > _KEPT_SHARE
+    result[at] = np.where(kept, objects, np.where(share >= _OPEN_SHARE, OPEN, BACKGROUND))
+    result = grown(result, cells)
+    # where growth does not reach, a single vote is better than none
+    left = (result[at] == OPEN) & (share > _KEPT_SHARE)
+    result[at[left]] = objects[left]
+    return np.maximum(result, BACKGROUND)
+
+
+def _votes(evidence: Evidence, support: Support, speaking: np.ndarray, count: int) -> tuple[Any, Any]:
+    """Votes for and against every cell's being of an object, two coo_matrix (objects, X)."""
+    csr_matrix = require("scipy.sparse").csr_matrix
+    objects, mask_count = support.object_of[speaking], evidence.masks.shape[0]
+    precision = support.precision[speaking]
     # masks that miss most of the object say little about the cells that they leave out
-    weight = support.precision[speaking] * support.recall[speaking]
-    by_frame = csr_matrix((weight, (objects, frames)), shape=(count, len(evidence.frames)))
-    inside = csr_matrix((weight, (objects, speaking)), shape=(count, evidence.masks.shape[0])) @ evidence.masks
-    against = (by_frame @ evidence.seen - inside).tocsr()
-    against.sort_indices()
-    against = np.asarray(against[votes.row, votes.col]).ravel()
-    share = votes.data / (votes.data + np.maximum(against, 0))
-    sure = votes.data / (votes.data + np.maximum(against, 0) + _PRIOR)
-    cells, objects, strength = votes.col, votes.row, np.round(sure, 4)
-    order = np.lexsort([-objects, strength, cells])
-    last = order[np.append(np.diff(cells[order]) != 0, True)[: len(order)]]
-    seen = np.asarray(evidence.seen.sum(axis=0)).ravel() > 0
-    result = np.where(seen, BACKGROUND, OPEN).astype(np.int32)
-    kept = sure[last] > _KEPT_SHARE
-    result[cells[last]] = np.where(kept, objects[last], np.where(share[last] >= _OPEN_SHARE, OPEN, BACKGROUND))
-    return result
+    weight = precision * support.recall[speaking]
+    votes = csr_matrix((precision, (objects, speaking)), shape=(count, mask_count)) @ evidence.masks
+    in_mask = csr_matrix((weight, (objects, speaking)), shape=(count, mask_count)) @ evidence.masks
+    frames = evidence.frame_rows[speaking]
+    in_view = csr_matrix((weight, (objects, frames)), shape=(count, len(evidence.frames))) @ evidence.seen
+    against = (in_view - in_mask).tocoo()
+    against.data = np.maximum(against.data, 0)
+    return votes.tocoo(), against
 
 
-def _members(cell_objects: np.ndarray, count: int) -> "csr_matrix":
-    from scipy.sparse import csr_matrix
+def _near(entries: Any, chosen: np.ndarray, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
+    """Whether the cells of the chosen entries (objects, X) lie where the object might grow."""
+    count = entries.shape[0]
+    low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
+    inside = np.flatnonzero(cell_objects >= 0)
+    np.minimum.at(low, cell_objects[inside], cells.points[inside])
+    np.maximum.at(high, cell_objects[inside], cells.points[inside])
+    points, objects = cells.points[entries.col[chosen]], entries.row[chosen]
+    return ((points > low[objects] - REACH_M) & (points < high[objects] + REACH_M)).all(axis=1)
 
+
+def _at(matrix: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Entries of a coo_matrix at places; scipy's own indexing takes a hundred times as long."""
+    width = np.int64(matrix.shape[1])
+    keys, wanted = matrix.row * width + matrix.col, rows * width + columns
+    order = np.argsort(keys)
+    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
+    return np.where(keys[place] == wanted, matrix.data[place], 0)
+
+
+def _best_of_cell(at: np.ndarray, strength: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Positions, one per different cell, of the strongest entry, the lower object on a tie."""
+    order = np.lexsort([-objects, strength, at])
+    return order[np.append(np.diff(at[order]) != 0, True)[: len(order)]]
+
+
+def _members(cell_objects: np.ndarray, count: int) -> Any:
+    """(X, count) csr_matrix, 1 where the cell is the object's."""
     inside = np.flatnonzero(cell_objects >= 0)
     ones = np.ones(len(inside), np.float32)
-    return csr_matrix((ones, (inside, cell_objects[inside])), shape=(len(cell_objects), count))
+    return require("scipy.sparse").csr_matrix(
+        (ones, (inside, cell_objects[inside])), shape=(len(cell_objects), count)
+    )
 
 
 def name(evidence: Evidence, support: Support, object_number: int) -> tuple[str, float]:
