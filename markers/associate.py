@@ -36,7 +36,7 @@ def associate(
     """Find the objects that the masks of many frames agree on, and give each one id."""
     cells = surface_cells(surface, voxel_size_m)
     evidence = gather(sightings(scan, surface, detections, cells), len(cells.points))
-    cell_objects = consensus_objects(evidence, cells)
+    cell_objects = consensus_objects(evidence, cells, min_views=min_views)
     cell_objects, support = settle(evidence, cell_objects, cells)
     labels = [name(evidence, support, number)[0] for number in range(int(cell_objects.max(initial=-1)) + 1)]
     cell_objects = rejoin(evidence, cell_objects, cells, labels)

@@ -9,19 +9,22 @@ from markers.evidence import Evidence
 
 _LINK_SHARE = 0.75
 """Of the frames that see two neighbours, masked, that have them in one mask: then they are one patch."""
+_LINK_VIEWS = 2
+_UNCLEAR_WEIGHT = 0.5
+_LINK_VIEWS_SHARE = 0.75
 _PATCH_CELLS_MIN = 4
 _HELD_SHARE = 0.5
 """Of a patch's cells in view, that one mask must hold for the patch to be in the mask."""
 _SHOWN_SHARE = 0.2
 """Of a patch's cells, that a frame must see to have a say about it."""
 _SHOWN_CELLS = 20
-_GAP_M = 0.1
+_GAP_M = 0.2
 _DOUBT_PER_VIEW, _DOUBT_VIEWS_MAX = 0.25, 4
 _MERGE_SHARE = 0.5
 """Of the frames that see two patches, masked, that have them in one mask: then they are one object."""
 
 
-def consensus_objects(evidence: Evidence, cells: Cells) -> np.ndarray:
+def consensus_objects(evidence: Evidence, cells: Cells, *, min_views: int = 3) -> np.ndarray:
     """The object of every cell as masks agree on it, (X,) int32, -1 = none.
 
     Neighbouring cells that are mostly in the same mask make patches; then patches, the best agreeing pair first, make
@@ -29,7 +32,7 @@ def consensus_objects(evidence: Evidence, cells: Cells) -> np.ndarray:
     MaskClustering (Yan et al., CVPR 2024, section 3.2), but between pieces of surface, whose number does not grow with
     that of the frames, and not between masks. Only sums over frames enter, so their order does not matter.
     """
-    patches = _patches(evidence, cells)
+    patches = _patches(evidence, cells, min(_LINK_VIEWS, min_views))
     count = int(patches.max(initial=-1)) + 1
     if not count:
         return patches
@@ -72,37 +75,45 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
     return np.append(whole, -1)[cell_objects].astype(np.int32)
 
 
-def _patches(evidence: Evidence, cells: Cells) -> np.ndarray:
+def _patches(evidence: Evidence, cells: Cells, least_views: int) -> np.ndarray:
     """(X,) int32, -1 = no patch."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     count = len(cells.points)
     inside = np.zeros(count, bool)
     for seen, masks in evidence.cores:
         inside[seen[masks >= 0]] = True
     pairs = cells.pairs[inside[cells.pairs].all(axis=1)]
-    together, apart = np.zeros((2, len(pairs)), np.int32)
+    together, apart, unclear = np.zeros((3, len(pairs)), np.int32)
+    masked = np.zeros(count, np.int32)
     a, b = pairs.T
     mask_of = np.empty(count, np.int32)
     for seen, masks in evidence.cores:
         # -3 = not seen
         mask_of.fill(-3)
         mask_of[seen] = masks
+        masked[seen[masks >= 0]] += 1
         of_a, of_b = mask_of[a], mask_of[b]
-        same = of_a == of_b
-        together += same & (of_a >= 0)
-        apart += (~same | (of_a == -2)) & (of_a > -3) & (of_b > -3)
-    linked = (together >= 2) & (together >= _LINK_SHARE * (together + apart))
-    pairs = pairs[linked]
+        lower, upper = np.minimum(of_a, of_b), np.maximum(of_a, of_b)
+        together += (lower == upper) & (lower >= 0)
+        unclear += lower == -2
+        apart += (lower != upper) & (lower >= -1)
+    most = np.maximum(masked[a], masked[b])
+    linked = (together >= least_views) & (together >= _LINK_SHARE * (together + apart + _UNCLEAR_WEIGHT * unclear))
+    linked &= together >= _LINK_VIEWS_SHARE * most
+    return _components(pairs[linked], count)
+
+
+def _components(pairs: np.ndarray, count: int) -> np.ndarray:
+    """(X,) int32: connected cells, numbered by their first cell whatever the library does; -1 = in none, or too few."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     graph = coo_matrix((np.ones(len(pairs), np.int8), tuple(pairs.T)), shape=(count, count))
     _, part = connected_components(graph, directed=False)
     size = np.bincount(part, minlength=1)
     kept = np.flatnonzero(size >= _PATCH_CELLS_MIN)
-    number = np.full(len(size), -1, np.int32)
-    # parts are numbered by their first cell, whatever the library does
     first_cell = np.full(len(size), count)
     np.minimum.at(first_cell, part, np.arange(count))
+    number = np.full(len(size), -1, np.int32)
     number[kept[np.argsort(first_cell[kept])]] = np.arange(len(kept))
     return number[part]
 
