@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bev.camera import Camera
 from bev.surface import Surface
 
 _NORMAL_AGREEMENT_MIN = 0.7
@@ -11,6 +12,10 @@ _NORMAL_AGREEMENT_MIN = 0.7
 
 _VERTICES_PER_VOXEL_MAX = 2.5
 _WELD_M = 0.001
+_BLOCK_M = 0.5
+_BLOCK_RADIUS_M = 0.5 * _BLOCK_M * 3**0.5
+_LARGE_FACE_VOXELS = 2.5
+"""Edges longer than so many voxels make a face one that is sampled within."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,10 +28,27 @@ class Cells:
     """(X, 3) float32, unit length; zero where the surface in the cell faces both ways, or the surface is a cloud."""
     pairs: np.ndarray
     """(E, 2) int32: neighbours that share a face, an edge or a corner, each pair once."""
+    block_ends: np.ndarray
+    """(B,) int64: where each block of neighbouring cells ends in the order of cells."""
+    block_centers: np.ndarray
+    """(B, 3) float64, metres."""
     sample_cells: np.ndarray
     """(S,) int32: the cell of every sample of the surface."""
     sample_vertices: np.ndarray
     """(S,) int32: the vertex of the surface that stands for the sample."""
+
+    def near_view(self, camera: Camera) -> np.ndarray:
+        """(n,) int32, ascending: all cells in blocks that a camera's image may show, and few others."""
+        x, y, z = camera.points_in_camera(self.block_centers).T
+        near = z > -_BLOCK_RADIUS_M
+        for axis, along, size in ((0, x, camera.width), (1, y, camera.height)):
+            focal, middle = camera.K[axis, axis], camera.K[axis, 2]
+            # distances to the planes through the image's two edges
+            near &= focal * along + middle * z > -_BLOCK_RADIUS_M * np.hypot(focal, middle)
+            near &= (size - middle) * z - focal * along > -_BLOCK_RADIUS_M * np.hypot(focal, size - middle)
+        first = np.append(0, self.block_ends[:-1])
+        chosen = [np.arange(a, b, dtype=np.int32) for a, b in zip(first[near], self.block_ends[near], strict=True)]
+        return np.concatenate([*chosen, np.zeros(0, np.int32)])
 
     def vertex_values(self, cell_values: np.ndarray, vertex_count: int) -> np.ndarray:
         """Carry an instance number per cell, (X,) int, -1 = none, to vertices: (V,) int32.
@@ -64,19 +86,33 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     keys, voxels = np.unique(place @ strides, return_inverse=True)
     voxels = np.ravel(voxels)
     cells = _cells(voxels, points, len(surface.vertices))
-    counts = np.bincount(cells)
-    mean = np.stack([np.bincount(cells, points[:, axis]) for axis in range(3)], axis=1) / counts[:, None]
-    sides = np.stack([np.bincount(cells, normals[:, axis]) for axis in range(3)], axis=1) / counts[:, None]
+    pairs = _pairs(surface.faces, cells, voxels, _neighbours(keys, strides))
+    mean = _means(points, cells)
+    block = np.floor(mean / _BLOCK_M)
+    order = np.lexsort(block.T[::-1])  # stable: within a block the cells keep their order
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order))
+    changes = np.flatnonzero((np.diff(block[order], axis=0) != 0).any(axis=1)) + 1
+    ends = np.append(changes, len(order))
+    sides = _means(normals, cells)
     length = np.linalg.norm(sides, axis=1, keepdims=True)
     one_sided = (length > _NORMAL_AGREEMENT_MIN) & surface.is_mesh
     sides = np.where(one_sided, sides / np.maximum(length, 1e-9), 0)
     return Cells(
-        mean.astype(np.float32),
-        sides.astype(np.float32),
-        _pairs(surface.faces, cells, voxels, _neighbours(keys, strides)),
-        cells.astype(np.int32),
-        vertices.astype(np.int32),
+        points=mean[order].astype(np.float32),
+        normals=sides[order].astype(np.float32),
+        pairs=np.sort(rank[pairs], axis=1).astype(np.int32),
+        block_ends=ends,
+        block_centers=(block[order][ends - 1] + 0.5) * _BLOCK_M,
+        sample_cells=rank[cells].astype(np.int32),
+        sample_vertices=vertices.astype(np.int32),
     )
+
+
+def _means(values: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """(X, 3) float64: the mean of values (S, 3) over each cell's samples."""
+    total = np.stack([np.bincount(cells, values[:, axis]) for axis in range(3)], axis=1)
+    return total / np.bincount(cells)[:, None]
 
 
 def _cells(voxels: np.ndarray, points: np.ndarray, vertex_count: int) -> np.ndarray:
@@ -114,7 +150,7 @@ def _samples(surface: Surface, voxel_size_m: float) -> tuple[np.ndarray, np.ndar
         a, b, c = (surface.vertices[surface.faces[:, corner]].astype(np.float64) for corner in range(3))
         steps = np.stack([np.linalg.norm(b - a, axis=1), np.linalg.norm(c - a, axis=1)], axis=1) / voxel_size_m
         far = np.linalg.norm(c - b, axis=1) / voxel_size_m
-        large = np.flatnonzero(np.maximum(steps.max(axis=1), far) > 1.5)
+        large = np.flatnonzero(np.maximum(steps.max(axis=1), far) > _LARGE_FACE_VOXELS)
         face, second, third = _inside(np.ceil(np.maximum(steps[large], 1)).astype(np.int64))
         face = large[face]
         weights = np.stack([1 - second - third, second, third], axis=1)

@@ -89,8 +89,7 @@ def _clear(sighting: Sighting, bleed_px: int) -> np.ndarray:
 
 def _core_masks(sighting: Sighting, bleed_px: int, first_mask: int) -> np.ndarray:
     """(n,) int32: the mask that a cell lies well inside of; see `Evidence.cores`."""
-    thickness = np.zeros(len(sighting.labels) + 1, np.float32)
-    np.maximum.at(thickness, sighting.rows, sighting.depth_px)
+    thickness = np.append(sighting.thickness_px, 0).astype(np.float32)
     margin = bleed_px + np.minimum(_CORE_PX, _CORE_SHARE * (thickness - bleed_px))
     masked, clear = sighting.rows >= 0, _clear(sighting, bleed_px)
     core = masked & clear & (sighting.depth_px > margin[sighting.rows])

@@ -26,6 +26,8 @@ class Layers:
     """(H, W) int32: row of the detections, -1 = no mask."""
     depth_px: np.ndarray
     """(H, W) uint8: pixels, at `DEPTH_WIDTH_PX`, to the mask's edge; at most `DEPTH_MAX_PX`; 0 = no mask."""
+    thickness_px: np.ndarray
+    """(n,) uint8: the greatest depth inside each mask."""
     same_as: np.ndarray
     """(n,) int64: per row the row that stands for it; itself unless it is the same object seen twice."""
 
@@ -57,7 +59,7 @@ def mask_layers(detections: "sv.Detections", width: int, height: int) -> Layers:
     confidence = np.ones(len(detections)) if detections.confidence is None else detections.confidence
     patches.sort(key=lambda p: (-p.px, confidence[p.row], _place(p), _name(detections, p.row)))
     rows, depth_px = np.full((height, width), -1, np.int32), np.zeros((height, width), np.uint8)
-    layers = Layers(rows, depth_px, np.arange(len(detections)))
+    layers = Layers(rows, depth_px, np.zeros(len(detections), np.uint8), np.arange(len(detections)))
     area = {patch.row: patch.px for patch in patches}
     for patch in patches:
         _lay(layers, patch, area)
@@ -75,6 +77,7 @@ def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
             layers.same_as[patch.row] = layers.same_as[other]
             return
     depth = _inside_depth(patch, layers.rows.shape)
+    layers.thickness_px[patch.row] = depth.max()
     wins = patch.mask & ((below < 0) | (depth > depth_px))
     for other, count in shared:
         if count >= _NESTED_SHARE * patch.px:

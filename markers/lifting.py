@@ -29,6 +29,7 @@ _PARALLAX_PER_M = 0.5
 """1 / near - 1 / far of what commonly hides each other, e.g. 1 m and 2 m."""
 _CAST_WIDTH_PX = 320
 _FACING_AWAY = 0.1
+_NEAREST_M = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,8 @@ class Sighting:
     """(n,) uint8: pixels to the mask's edge, see `markers.layers`."""
     edge_px: np.ndarray
     """(n,) uint8: pixels, at `DEPTH_WIDTH_PX`, to something much nearer that hides what is behind; 255 = far."""
+    thickness_px: np.ndarray
+    """(rows,) uint8: the greatest of these depths of every mask."""
     same_as: np.ndarray
     """(rows,) int64: the row that stands for each row of the detections."""
     labels: tuple[str, ...]
@@ -119,53 +122,51 @@ def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: Sur
         assert caster is not None
         depth_camera = camera.resized(_CAST_WIDTH_PX, max(1, round(camera.height * _CAST_WIDTH_PX / camera.width)))
         depth = caster.view(depth_camera).depth
-    seen = _facing(cells, camera, _in_view(cells.points, np.arange(len(cells.points)), depth_camera))
-    seen, column, row, z = _projected(cells.points, seen, depth_camera)
-    measured = depth[row, column]
-    apart = np.abs(measured - z) <= _DEPTH_TOLERANCE_M + _DEPTH_TOLERANCE_SHARE * z
-    sure = (measured > 0) & apart
-    edge_px = _px_behind_edge(depth, depth_camera, _parallax_px(camera, depth_camera), row, column, z)[sure]
-    kept, column, row, _ = _projected(cells.points, seen[sure], camera)
-    edge_px = edge_px[np.isin(seen[sure], kept, assume_unique=True)]
+    seen, edge_px = _seen(cells, camera, depth_camera, depth)
+    inside, column, row, _ = _projected(cells.points[seen], camera)
     layers = mask_layers(detections, camera.width, camera.height)
     names = detections.data.get("class_name")
     confidence = np.ones(len(detections)) if detections.confidence is None else np.asarray(detections.confidence, float)
     return Sighting(
         frame=frame.index,
-        cells=kept,
-        edge_px=edge_px,
+        cells=seen[inside],
+        edge_px=edge_px[inside],
         rows=layers.rows[row, column],
         depth_px=layers.depth_px[row, column],
+        thickness_px=layers.thickness_px,
         same_as=layers.same_as,
         labels=("",) * len(detections) if names is None else tuple(str(name) for name in names),
         confidence=confidence,
     )
 
 
-def _in_view(points: np.ndarray, cells: np.ndarray, camera: Camera) -> np.ndarray:
-    return _projected(points, cells, camera)[0]
-
-
-def _projected(
-    points: np.ndarray, cells: np.ndarray, camera: Camera
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Those of the cells that lie in the image, with their pixel's column and row and their depth in metres."""
-    in_camera = transform_points(camera.camera_from_world, points[cells])
-    front = in_camera[:, 2] > 0.05
-    cells, in_camera = cells[front], in_camera[front]
-    z = in_camera[:, 2]
-    K = camera.K.astype(np.float32)
-    u = (K[0, 0] * in_camera[:, 0] + K[0, 1] * in_camera[:, 1]) / z + K[0, 2]
-    v = K[1, 1] * in_camera[:, 1] / z + K[1, 2]
-    inside = (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height)
-    return cells[inside].astype(np.int32), u[inside].astype(np.int32), v[inside].astype(np.int32), z[inside]
-
-
-def _facing(cells: Cells, camera: Camera, seen: np.ndarray) -> np.ndarray:
-    """Without what turns its back: the depth of a thin thing's front would pass for that of its back."""
+def _seen(cells: Cells, camera: Camera, depth_camera: Camera, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cells that are where depth is measured, (n,) int32, and how near to an edge, see `_px_behind_edge`."""
+    near = cells.near_view(depth_camera)
+    inside, column, row, z = _projected(cells.points[near], depth_camera)
+    measured = depth[row, column]
+    there = np.abs(measured - z) <= _DEPTH_TOLERANCE_M + _DEPTH_TOLERANCE_SHARE * z
+    # no depth means that it is not in a surface made of such depth: what lies behind may be, and is not what is seen
+    there &= measured > 0
+    seen = near[inside[there]]
+    column, row, z = column[there], row[there], z[there]
+    # the depth of a thin thing's front would pass for that of its back
     towards = camera.center.astype(np.float32) - cells.points[seen]
-    cosine = (cells.normals[seen] * towards).sum(axis=1)
-    return seen[cosine >= -_FACING_AWAY * np.linalg.norm(towards, axis=1)]
+    facing = (cells.normals[seen] * towards).sum(axis=1) >= -_FACING_AWAY * np.linalg.norm(towards, axis=1)
+    parallax_px = _parallax_px(camera, depth_camera)
+    edge_px = _px_behind_edge(depth, depth_camera, parallax_px, row[facing], column[facing], z[facing])
+    return seen[facing], edge_px
+
+
+def _projected(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the points lie in the image, with their pixel's column and row and their depth in metres."""
+    x, y, z = np.ascontiguousarray(transform_points(camera.camera_from_world, points).T)
+    K = camera.K.astype(np.float32)
+    scale = 1 / np.maximum(z, _NEAREST_M)
+    u = (K[0, 0] * x + K[0, 1] * y) * scale + K[0, 2]
+    v = K[1, 1] * y * scale + K[1, 2]
+    inside = np.flatnonzero((z > _NEAREST_M) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
+    return inside, u[inside].astype(np.int32), v[inside].astype(np.int32), z[inside]
 
 
 def _parallax_px(camera: Camera, depth_camera: Camera) -> float:
