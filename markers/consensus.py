@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bev.errors import require
 from markers.cells import Cells
 from markers.evidence import Evidence
 
@@ -36,8 +37,7 @@ def consensus_objects(evidence: Evidence, cells: Cells, *, min_views: int = 3) -
     count = int(patches.max(initial=-1)) + 1
     if not count:
         return patches
-    together, apart = _agreement(evidence, patches, count)
-    objects = _merged(together, apart)
+    objects = _merged(_Agreement(evidence, patches, count), count)
     return np.append(objects, -1)[patches].astype(np.int32)
 
 
@@ -58,7 +58,7 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
     from scipy.spatial import KDTree
 
     count = len(labels)
-    together, apart = _agreement(evidence, cell_objects, count)
+    apart = _Agreement(evidence, cell_objects, count).apart
     points = [cells.points[cell_objects == number] for number in range(count)]
     pairs = []
     for a in range(count):
@@ -118,55 +118,81 @@ def _components(pairs: np.ndarray, count: int) -> np.ndarray:
     return number[part]
 
 
-def _agreement(evidence: Evidence, patches: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """In how many frames one mask holds two patches, and in how many different masks do, or only one is in a mask."""
-    from scipy.sparse import csr_matrix
+class _Agreement:
+    """Who agrees with whom: in how many frames one mask holds two pieces of surface, and in how many it does not.
 
-    inside = np.flatnonzero(patches >= 0)
-    member = csr_matrix((np.ones(len(inside), np.float32), (inside, patches[inside])), shape=(len(patches), count))
-    size = np.bincount(patches[inside], minlength=count)
-    shown = (evidence.seen @ member).toarray()
-    visible = shown >= np.clip(_SHOWN_SHARE * size, np.minimum(size, 3), _SHOWN_CELLS)
-    held = (evidence.masks @ member).tocoo()
-    frame = evidence.frame_rows[held.row]
-    good = visible[frame, held.col] & (held.data > _HELD_SHARE * shown[frame, held.col])
-    rows, columns, frame = held.row[good], held.col[good], frame[good]
-    ones = np.ones(len(rows), np.float32)
-    in_mask = csr_matrix((ones, (rows, columns)), shape=(evidence.masks.shape[0], count))
-    masked = np.zeros(visible.shape, np.float32)
-    masked[frame, columns] = 1
-    unmasked = visible.astype(np.float32) - masked
-    together = (in_mask.T @ in_mask).toarray()
-    one_sided = masked.T @ unmasked
-    apart = masked.T @ masked - together + one_sided + one_sided.T
-    return together, apart
+    Pieces that are joined count from then on as one piece, in every frame anew.
+    """
+
+    def __init__(self, evidence: Evidence, pieces: np.ndarray, count: int):
+        """
+        Args:
+            evidence: of all frames.
+            pieces: (X,) int32, the piece of every cell, -1 = none.
+            count: of the pieces.
+        """
+        csr_matrix = require("scipy.sparse").csr_matrix
+        inside = np.flatnonzero(pieces >= 0)
+        member = csr_matrix((np.ones(len(inside), np.float32), (inside, pieces[inside])), shape=(len(pieces), count))
+        self._frame_of_mask = evidence.frame_rows
+        self._size = np.bincount(pieces[inside], minlength=count)
+        self._shown = (evidence.seen @ member).toarray()  # (F, S) cells in view
+        self._held = (evidence.masks @ member).toarray()  # (M, S) cells in the mask
+        self._in_mask, self._masked, self._unmasked = self._judged(np.arange(count))
+        self.together = self._in_mask.T @ self._in_mask
+        one_sided = self._masked.T @ self._unmasked
+        self.apart = self._masked.T @ self._masked - self.together + one_sided + one_sided.T
+
+    @property
+    def views(self) -> np.ndarray:
+        """(S,) in how many frames a mask holds the piece."""
+        return self._masked.sum(axis=0)
+
+    def join(self, a: int, b: int) -> None:
+        """Make piece `b` part of piece `a`; nothing is left of `b`."""
+        for counts in (self._size, self._shown, self._held):
+            counts[..., a] += counts[..., b]
+            counts[..., b] = 0
+        for part, judged in zip(
+            (self._in_mask, self._masked, self._unmasked), self._judged(np.array([a])), strict=True
+        ):
+            part[:, a] = judged[:, 0]
+            part[:, b] = 0
+        together = self._in_mask[:, a] @ self._in_mask
+        masked, unmasked = self._masked[:, a], self._unmasked[:, a]
+        apart = masked @ self._masked - together + masked @ self._unmasked + unmasked @ self._masked
+        for counts, row in ((self.together, together), (self.apart, apart)):
+            counts[a] = counts[:, a] = row
+            counts[b] = counts[:, b] = 0
+
+    def _judged(self, pieces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of some pieces: (M, n) whether the mask holds it; (F, n) whether some mask does, and whether none does."""
+        size, shown, held = self._size[pieces], self._shown[:, pieces], self._held[:, pieces]
+        visible = shown >= np.maximum(np.clip(_SHOWN_SHARE * size, np.minimum(size, 3), _SHOWN_CELLS), 1)
+        in_mask = visible[self._frame_of_mask] & (held > _HELD_SHARE * shown[self._frame_of_mask])
+        masked = np.zeros(shown.shape, np.float32)
+        masks, columns = np.nonzero(in_mask)
+        masked[self._frame_of_mask[masks], columns] = 1
+        return in_mask.astype(np.float32), masked, visible - masked
 
 
-def _merged(together: np.ndarray, apart: np.ndarray) -> np.ndarray:
-    """Average linkage on counts: the object of every patch, (S,) int64."""
-    together, apart = together.copy(), apart.copy()
-    count = len(together)
-    objects = np.arange(count)
-    views = np.diag(together).copy()
-    np.fill_diagonal(together, 0)
-    share = _share(together, apart, views[:, None], views[None])
+def _merged(agreement: _Agreement, count: int) -> np.ndarray:
+    """Join pieces, the pair that agrees best first: the object of every piece, (S,) int64."""
+    objects, rows = np.arange(count), np.arange(count)
+    share = _share(agreement.together, agreement.apart, agreement.views[:, None], agreement.views[None])
+    np.fill_diagonal(share, 0)
     best = share.argmax(axis=1)
     while True:
-        rows = np.arange(count)
         a = int(share[rows, best].argmax())
         b = int(best[a])
         if share[a, b] <= _MERGE_SHARE:
             return np.unique(objects, return_inverse=True)[1]
         a, b = min(a, b), max(a, b)
         objects[objects == b] = a
-        views[a] = max(views[a], views[b])
-        for counts in (together, apart):
-            counts[a] += counts[b]
-            counts[:, a] += counts[:, b]
-            counts[b] = counts[:, b] = 0
-            counts[a, a] = 0
-        share[a] = share[:, a] = _share(together[a], apart[a], views[a], views)
-        share[b] = share[:, b] = 0
+        agreement.join(a, b)
+        views = agreement.views
+        share[a] = share[:, a] = _share(agreement.together[a], agreement.apart[a], views[a], views)
+        share[b] = share[:, b] = share[a, a] = 0
         stale = np.flatnonzero((best == a) | (best == b))
         best[stale] = share[stale].argmax(axis=1)
         best[a] = share[a].argmax()

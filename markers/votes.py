@@ -141,9 +141,7 @@ def _members(cell_objects: np.ndarray, count: int) -> Any:
     """(X, count) csr_matrix, 1 where the cell is the object's."""
     inside = np.flatnonzero(cell_objects >= 0)
     ones = np.ones(len(inside), np.float32)
-    return require("scipy.sparse").csr_matrix(
-        (ones, (inside, cell_objects[inside])), shape=(len(cell_objects), count)
-    )
+    return require("scipy.sparse").csr_matrix((ones, (inside, cell_objects[inside])), shape=(len(cell_objects), count))
 
 
 def name(evidence: Evidence, support: Support, object_number: int) -> tuple[str, float]:
