@@ -22,6 +22,7 @@ lint: $(VENV)/full
 
 bench: $(VENV)/full
 	$(BIN)/python tests/bench_prepare.py
+	$(BIN)/python tests/bench_associate.py
 
 clean:
 	rm -rf $(VENV)

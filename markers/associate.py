@@ -2,18 +2,19 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bev.scan import Scan
 from bev.surface import Surface
-from markers.cells import surface_cells
+from markers.cells import Cells, surface_cells
 from markers.consensus import consensus_objects, rejoin
 from markers.evidence import Evidence, gather
-from markers.instance import Instance, fit_box
+from markers.instance import Box, Instance, fit_box, without_strays
 from markers.lifting import sightings
-from markers.votes import Support, find_support, name, settle
+from markers.votes import Support, find_support, settle, vote_on_label
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -22,7 +23,6 @@ logger = logging.getLogger(__name__)
 
 _SUPPORT_RECALL_MIN = 0.3
 """Of an object's cells in view, that its mask must hold for the frame to count as one that supports it."""
-_CELLS_MIN = 3
 
 
 def associate(
@@ -33,34 +33,69 @@ def associate(
     voxel_size_m: float = 0.02,
     min_views: int = 3,
 ) -> list[Instance]:
-    """Find the objects that the masks of many frames agree on, and give each one id."""
+    """Find the objects that the masks of many frames agree on, and give each one id.
+
+    Every frame's masks are looked up at the pieces of surface that it sees. All frames together then tell which pieces
+    belong together, how far masks bleed over the edges of things, and which mask leaks or holds two objects: those are
+    outvoted. Labels are votes and gate nothing. Nothing depends on the order of frames, nor of masks within one.
+
+    Args:
+        scan: the frames that were looked at; upright, in the world of the surface. Without depth, rays are cast at the
+            surface instead.
+        surface: mesh or point cloud.
+        detections: frame index to n masks, dense (n, H, W) or compact, of the frame's size; class names in
+            `data["class_name"]`, class id -1 where the mask has no class. It may read from disk: each frame is asked
+            for once.
+        voxel_size_m: how finely the surface is told apart; pieces are about this large, or single vertices.
+        min_views: frames that must support an object.
+
+    Returns:
+        Instances with ids from 1, the largest box first; `frames` are those that support the object, `label_share` the
+        label's share of their votes, 0 where no mask had a class, and `score`, in (0, 1], the detector's mean
+        confidence times the mean overlap of its masks with the object.
+
+    Raises:
+        UserError: detections of a frame that the scan lacks, without masks, or of another size than the frame.
+        ValueError: `voxel_size_m` or `min_views` is not positive.
+    """
+    if voxel_size_m <= 0 or min_views < 1:
+        raise ValueError(f"voxel_size_m and min_views must be positive, got {voxel_size_m} and {min_views}")
+    if not len(surface.vertices):
+        return []
     cells = surface_cells(surface, voxel_size_m)
     evidence = gather(sightings(scan, surface, detections, cells), len(cells.points))
+    logger.debug("masks bleed over edges by %d px", evidence.bleed_px)
     cell_objects = consensus_objects(evidence, cells, min_views=min_views)
     cell_objects, support = settle(evidence, cell_objects, cells)
-    labels = [name(evidence, support, number)[0] for number in range(int(cell_objects.max(initial=-1)) + 1)]
+    labels = [vote_on_label(evidence, support, number)[0] for number in range(int(cell_objects.max(initial=-1)) + 1)]
     cell_objects = rejoin(evidence, cell_objects, cells, labels)
-    support = find_support(evidence, cell_objects)
-    found = []
+    return _instances(evidence, find_support(evidence, cell_objects), cells, cell_objects, surface, min_views)
+
+
+def _instances(
+    evidence: Evidence, support: Support, cells: Cells, cell_objects: np.ndarray, surface: Surface, min_views: int
+) -> list[Instance]:
     vertex_objects = cells.vertex_values(cell_objects, len(surface.vertices))
+    found: list[tuple[Box, Instance]] = []
     for number in range(int(cell_objects.max(initial=-1)) + 1):
         masks = np.flatnonzero((support.object_of == number) & (support.recall >= _SUPPORT_RECALL_MIN))
         frames = np.unique(evidence.frames[evidence.frame_rows[masks]])
         vertices = np.flatnonzero(vertex_objects == number).astype(np.int32)
-        if len(frames) < min_views or len(vertices) < _CELLS_MIN:
+        if len(frames) < min_views or not len(vertices):
             continue
-        label, share = name(evidence, support, number)
-        points = cells.points[cell_objects == number]
-        found.append((fit_box(points), vertices, label, share, _score(evidence, support, masks), frames))
-    found.sort(key=lambda f: (-round(float(np.prod(f[0].size)), 6), *f[0].center.round(4)))
-    return [
-        Instance(i + 1, label, vertices, box, "detect", share, score, tuple(frames.tolist()))
-        for i, (box, vertices, label, share, score, frames) in enumerate(found)
-    ]
+        label, share = vote_on_label(evidence, support, number)
+        box = fit_box(without_strays(cells.points[cell_objects == number].astype(np.float64)))
+        score = _score(evidence, support, masks)
+        found.append(
+            (box, Instance(0, label or "object", vertices, box, "detect", share, score, tuple(frames.tolist())))
+        )
+    found.sort(key=lambda f: (-round(float(np.prod(f[0].size)), 6), *f[0].center.round(4), int(f[1].vertices[0])))
+    return [replace(instance, id=position + 1) for position, (_, instance) in enumerate(found)]
 
 
 def _score(evidence: Evidence, support: Support, masks: np.ndarray) -> float:
-    confidence = [max((c for _, c in evidence.votes[m]), default=1.0) for m in masks.tolist()]
+    """Mean confidence times mean overlap (intersection over union, in view) of an object's masks."""
     precision, recall = support.precision[masks], support.recall[masks]
-    fit = precision * recall / np.maximum(precision + recall - precision * recall, 1e-6)
-    return round(float(np.mean(np.array(confidence) * fit)), 4)
+    overlap = precision * recall / (precision + recall - precision * recall)
+    confidence = evidence.confidence[masks]
+    return round(float(confidence.mean() * overlap.mean()), 4)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bev.surface import Surface, canonical_order
 from markers.carriers import with_carriers
-from markers.instance import Instance, fit_box
+from markers.instance import Instance, fit_box, without_strays
 from markers.parts import first_parts, with_backs_and_frames, with_bodies, with_feet
 from markers.structure import Graph, structure_mask, surface_graph
 from markers.supports import find_supports, members
@@ -37,7 +37,7 @@ def cluster(surface: Surface, *, area_min_m2: float = 0.008, extent_min_m: float
     for vertices in members(object_labels(graph)):
         if not len(vertices):
             continue
-        box = fit_box(_trimmed(graph.points[vertices]))
+        box = fit_box(without_strays(graph.points[vertices]))
         area = graph.areas[vertices].sum()
         if area >= area_min_m2 and box.size.max() >= extent_min_m:
             found.append((box, np.sort(order[vertices]), float(area / (area + 0.1))))
@@ -56,12 +56,3 @@ def object_labels(graph: Graph) -> np.ndarray:
     parts = with_bodies(parts)
     parts = with_backs_and_frames(parts, free)
     return with_feet(with_carriers(parts)).labels
-
-
-def _trimmed(points: np.ndarray) -> np.ndarray:
-    """Without the outermost half percent along every axis: single stray vertices would stretch the box."""
-    if len(points) < 50:
-        return points
-    low, high = np.quantile(points, [0.005, 0.995], axis=0)
-    kept = points[((points >= low) & (points <= high)).all(axis=1)]
-    return kept if len(kept) else points

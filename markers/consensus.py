@@ -10,17 +10,23 @@ from markers.evidence import Evidence
 
 _LINK_SHARE = 0.75
 """Of the frames that see two neighbours, masked, that have them in one mask: then they are one patch."""
-_LINK_VIEWS = 2
-_UNCLEAR_WEIGHT = 0.5
 _LINK_VIEWS_SHARE = 0.75
+"""Of the frames that have either of the two in a mask: a few chance views of both would chain two objects."""
+_LINK_VIEWS = 2
+"""At least so many frames link two neighbours, where so many are asked of an object."""
+_UNCLEAR_WEIGHT = 0.5
+"""What a frame counts against a link that has one of the two near a mask's edge."""
 _PATCH_CELLS_MIN = 4
 _HELD_SHARE = 0.5
 """Of a patch's cells in view, that one mask must hold for the patch to be in the mask."""
 _SHOWN_SHARE = 0.2
 """Of a patch's cells, that a frame must see to have a say about it."""
 _SHOWN_CELLS = 20
+"""More is enough, however large the patch."""
 _GAP_M = 0.2
+"""How far apart two pieces of one object may lie that no frame sees together."""
 _DOUBT_PER_VIEW, _DOUBT_VIEWS_MAX = 0.25, 4
+"""Frames against that any two patches have from the start, for each frame with the less seen one in a mask."""
 _MERGE_SHARE = 0.5
 """Of the frames that see two patches, masked, that have them in one mask: then they are one object."""
 
@@ -42,7 +48,7 @@ def consensus_objects(evidence: Evidence, cells: Cells, *, min_views: int = 3) -
 
 
 def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: Sequence[str]) -> np.ndarray:
-    """Join pieces of one object that no frame sees together: they touch, bear one label, and nothing speaks against it.
+    """Join pieces of one object that no frame sees together: near, of one label, and never seen apart.
 
     Args:
         evidence: of all frames.
@@ -60,19 +66,26 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
     count = len(labels)
     apart = _Agreement(evidence, cell_objects, count).apart
     points = [cells.points[cell_objects == number] for number in range(count)]
-    pairs = []
-    for a in range(count):
-        for b in range(a + 1, count):
-            alike = labels[a] == labels[b] and labels[a] != ""
-            if alike and not apart[a, b] and len(points[a]) and len(points[b]):
-                distance = KDTree(points[a]).query(points[b], distance_upper_bound=_GAP_M)[0].min()
-                if distance < _GAP_M:
-                    pairs.append((a, b))
+    names = np.array(labels)
+    alike = (names[:, None] == names[None]) & (names != "")
+    pairs = [
+        (a, b)
+        for a, b in np.argwhere(np.triu(alike & (apart == 0), 1)).tolist()
+        if _boxes_gap_m(points[a], points[b]) < _GAP_M
+        and KDTree(points[a]).query(points[b], distance_upper_bound=_GAP_M)[0].min() < _GAP_M
+    ]
     if not pairs:
         return cell_objects
     graph = coo_matrix((np.ones(len(pairs)), tuple(np.array(pairs).T)), shape=(count, count))
     _, whole = connected_components(graph, directed=False)
     return np.append(whole, -1)[cell_objects].astype(np.int32)
+
+
+def _boxes_gap_m(points: np.ndarray, others: np.ndarray) -> float:
+    """A lower bound of the distance between two sets of points, (n, 3) metres; infinite where one is empty."""
+    if not len(points) or not len(others):
+        return float("inf")
+    return float(np.maximum(points.min(axis=0) - others.max(axis=0), others.min(axis=0) - points.max(axis=0)).max())
 
 
 def _patches(evidence: Evidence, cells: Cells, least_views: int) -> np.ndarray:

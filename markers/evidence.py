@@ -12,7 +12,9 @@ from markers.lifting import Sighting
 
 _BLEED_MAX_PX = 15
 _CORE_PX, _CORE_SHARE = 2, 0.3
+"""How much deeper than bleeding a cell lies in the core of a mask: pixels, at most that share of a thin mask."""
 _EDGE_PX = 3
+"""So near to something much nearer, nothing is clear: masks and depth are off by a pixel or two."""
 _BLEEDING_SHARE = 0.15
 """Of what lies at one depth inside masks, that is seldom in a mask otherwise: that far they bleed."""
 
@@ -22,15 +24,17 @@ class Evidence:
     """Masks x cells, as sparse as it is."""
 
     masks: Any
-    """(M, X) float32, 1 where the mask holds the cell."""
+    """(M, X) csr_matrix float32, 1 where the mask holds the cell."""
     seen: Any
-    """(F, X) float32, 1 where the frame sees the cell and it is clear whether a mask holds it."""
+    """(F, X) csr_matrix float32, 1 where the frame sees the cell and it is clear whether a mask holds it."""
     frame_rows: np.ndarray
     """(M,) int64: the row of `seen` of every mask."""
     frames: np.ndarray
     """(F,) int64: frame indices, ascending."""
     votes: tuple[tuple[tuple[str, float], ...], ...]
-    """Per mask the labels that the detector gave it, each with its confidence."""
+    """Per mask the labels that the detector gave it, each with its confidence; none where it has no class."""
+    confidence: np.ndarray
+    """(M,) float64: the highest that the detector has in each mask."""
     cores: tuple[tuple[np.ndarray, np.ndarray], ...]
     """Per frame the cells that it sees, (n,) int32, and for each the mask, -1 = none, -2 = near a mask's edge."""
     bleed_px: int
@@ -41,11 +45,15 @@ def gather(sightings: Iterable[Sighting], cell_count: int) -> Evidence:
     """Collect what all frames say.
 
     How far masks bleed is measured, see `_bleed_px`, and what lies no deeper in a mask than that says nothing.
+
+    Args:
+        sightings: of every frame with masks.
+        cell_count: X, the number of the surface's cells.
     """
     kept = list(sightings)
     bleed_px = _bleed_px(kept, cell_count)
     masks, seen, cores = [], [], []
-    frame_rows, votes, first_mask = [], [], 0
+    frame_rows, votes, confidence, first_mask = [], [], [], 0
     for frame_row, sighting in enumerate(kept):
         clear = _clear(sighting, bleed_px)
         masks += _by_mask(sighting, clear)
@@ -54,12 +62,16 @@ def gather(sightings: Iterable[Sighting], cell_count: int) -> Evidence:
         first_mask += len(sighting.labels)
         frame_rows.append(np.full(len(sighting.labels), frame_row))
         votes.extend(_votes(sighting))
+        highest = np.zeros(len(sighting.labels))
+        np.maximum.at(highest, sighting.same_as, sighting.confidence)
+        confidence.append(highest)
     return Evidence(
         masks=_matrix(masks, cell_count),
         seen=_matrix(seen, cell_count),
         frame_rows=np.concatenate([*frame_rows, np.zeros(0, np.int64)]),
         frames=np.array([sighting.frame for sighting in kept], np.int64),
         votes=tuple(votes),
+        confidence=np.concatenate([*confidence, np.zeros(0)]),
         cores=tuple(cores),
         bleed_px=bleed_px,
     )
@@ -82,7 +94,7 @@ def _matrix(rows: list[np.ndarray], cell_count: int) -> Any:
 
 
 def _clear(sighting: Sighting, bleed_px: int) -> np.ndarray:
-    """(n,) bool: whether it is clear in which mask a cell lies; not so within bleeding edges, nor behind other things."""
+    """(n,) bool: whether it is clear in which mask a cell lies: not within bleeding edges, nor behind other things."""
     in_one = (sighting.rows < 0) | (sighting.depth_px > bleed_px)
     return in_one & (sighting.edge_px > max(_EDGE_PX, bleed_px + 2))
 
@@ -126,8 +138,6 @@ def _bleed_px(sightings: list[Sighting], cell_count: int) -> int:
         count += np.bincount(depth, minlength=DEPTH_MAX_PX + 1)
         seldom += np.bincount(depth, held < 0.5 * usual[rows], minlength=DEPTH_MAX_PX + 1)
     share = seldom / np.maximum(count, 1)
-    inside = share[_BLEED_MAX_PX + 1 :]
-    within = (
-        share[1 : _BLEED_MAX_PX + 1] < np.average(inside, weights=count[_BLEED_MAX_PX + 1 :] + 1e-9) + _BLEEDING_SHARE
-    )
-    return int(within.argmax()) if within.any() else _BLEED_MAX_PX
+    usually = float(seldom[_BLEED_MAX_PX + 1 :].sum() / max(count[_BLEED_MAX_PX + 1 :].sum(), 1))
+    clean = share[1 : _BLEED_MAX_PX + 1] < usually + _BLEEDING_SHARE
+    return int(clean.argmax()) if clean.any() else _BLEED_MAX_PX

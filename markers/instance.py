@@ -88,6 +88,15 @@ def fit_box(points: np.ndarray) -> Box:
     return Box(np.append(center_xy, (low + high) / 2), np.append(size_xy, high - low), yaw)
 
 
+def without_strays(points: np.ndarray) -> np.ndarray:
+    """Points (n, 3) but for the outermost half percent along every axis: single stray ones would stretch the box."""
+    if len(points) < 50:
+        return points
+    low, high = np.quantile(points, [0.005, 0.995], axis=0)
+    kept = points[((points >= low) & (points <= high)).all(axis=1)]
+    return kept if len(kept) else points
+
+
 def _least_rectangle(xy: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     from scipy.spatial import ConvexHull, QhullError
 

@@ -1,7 +1,7 @@
 """The masks of one frame as layers: which mask every pixel belongs to, and how deep inside it lies."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -87,8 +87,8 @@ def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
 
 def _patch(detections: "sv.Detections", row: int) -> _Patch | None:
     """The mask of a row, None where it has no pixel."""
-    masks = detections.mask
-    if hasattr(masks, "crop"):
+    masks: Any = detections.mask
+    if hasattr(masks, "crop"):  # compact
         x, y = (int(v) for v in masks.offsets[row])
         mask = np.asarray(masks.crop(row), bool)
     else:

@@ -19,16 +19,18 @@ from markers.layers import DEPTH_WIDTH_PX, mask_layers
 if TYPE_CHECKING:
     import supervision as sv
 
-_DEPTH_TOLERANCE_M = 0.02
-_DEPTH_TOLERANCE_SHARE = 0.02
-"""Of the distance: how far a cell may lie from the depth that is measured and still be what is seen."""
+_DEPTH_TOLERANCE_M, _DEPTH_TOLERANCE_SHARE = 0.02, 0.02
+"""Metres, and of the distance: how far a cell may lie from the depth that is measured and still be what is seen."""
 EDGES_PX = (3, 6, 9, 12, 15)
 """At `DEPTH_WIDTH_PX`: how finely the distance to the edge of something nearer is told."""
 _EDGE_M, _EDGE_SHARE = 0.05, 0.05
+"""Metres, and of the distance: so much nearer is much nearer."""
 _PARALLAX_PER_M = 0.5
 """1 / near - 1 / far of what commonly hides each other, e.g. 1 m and 2 m."""
 _CAST_WIDTH_PX = 320
+"""How wide the depth is that is cast where a scan has none."""
 _FACING_AWAY = 0.1
+"""Cosine past a right angle, at which a cell turns its back."""
 _NEAREST_M = 0.05
 
 
@@ -125,7 +127,6 @@ def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: Sur
     seen, edge_px = _seen(cells, camera, depth_camera, depth)
     inside, column, row, _ = _projected(cells.points[seen], camera)
     layers = mask_layers(detections, camera.width, camera.height)
-    names = detections.data.get("class_name")
     confidence = np.ones(len(detections)) if detections.confidence is None else np.asarray(detections.confidence, float)
     return Sighting(
         frame=frame.index,
@@ -135,9 +136,17 @@ def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: Sur
         depth_px=layers.depth_px[row, column],
         thickness_px=layers.thickness_px,
         same_as=layers.same_as,
-        labels=("",) * len(detections) if names is None else tuple(str(name) for name in names),
+        labels=_labels(detections),
         confidence=confidence,
     )
+
+
+def _labels(detections: "sv.Detections") -> tuple[str, ...]:
+    """What every mask is called; "" where it has no class, as masks of segment-anything have none."""
+    names, classes = detections.data.get("class_name"), detections.class_id
+    if names is None:
+        return ("",) * len(detections)
+    return tuple("" if classes is not None and classes[row] < 0 else str(name) for row, name in enumerate(names))
 
 
 def _seen(cells: Cells, camera: Camera, depth_camera: Camera, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -31,9 +31,9 @@ class Support:
     object_of: np.ndarray
     """(M,) int64, the object of every mask, -1 = none."""
     precision: np.ndarray
-    """(M,) float32: the share of the mask's cells that are its object's."""
+    """(M,) float64: the share of the mask's cells that are its object's."""
     recall: np.ndarray
-    """(M,) float32: the share of the object's cells in view that the mask holds."""
+    """(M,) float64: the share of the object's cells in view that the mask holds."""
 
 
 def settle(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> tuple[np.ndarray, Support]:
@@ -61,7 +61,7 @@ def find_support(evidence: Evidence, cell_objects: np.ndarray) -> Support:
     count = int(cell_objects.max(initial=-1)) + 1
     mask_count = evidence.masks.shape[0]
     if not count or not mask_count:
-        return Support(np.full(mask_count, -1), np.zeros(mask_count, np.float32), np.zeros(mask_count, np.float32))
+        return Support(np.full(mask_count, -1), np.zeros(mask_count), np.zeros(mask_count))
     member = _members(cell_objects, count)
     held = (evidence.masks @ member).toarray()
     shown = (evidence.seen @ member).toarray()
@@ -70,7 +70,7 @@ def find_support(evidence: Evidence, cell_objects: np.ndarray) -> Support:
     precision = most / np.maximum(held.sum(axis=1), 1)
     recall = most / np.maximum(shown[evidence.frame_rows, best], 1)
     speaks = (most > 0) & (precision >= _PRECISION_MIN)
-    return Support(np.where(speaks, best, -1), precision.astype(np.float32), recall.astype(np.float32))
+    return Support(np.where(speaks, best, -1), precision.astype(np.float64), recall.astype(np.float64))
 
 
 def _voted(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
@@ -84,8 +84,10 @@ def _voted(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells
     contradicted[contradicted] = _near(against, contradicted, cell_objects, cells)
     result[against.col[contradicted]] = BACKGROUND
     contra = _at(against, votes.row, votes.col)
-    share, sure = votes.data / (votes.data + contra), votes.data / (votes.data + contra + _DOUBT)
-    best = _best_of_cell(votes.col, np.round(sure, 4), votes.row)
+    # rounded, because sums of the same votes in another order differ in the last bit
+    share = np.round(votes.data / (votes.data + contra), 6)
+    sure = np.round(votes.data / (votes.data + contra + _DOUBT), 6)
+    best = _best_of_cell(votes.col, sure, votes.row)
     at, objects, share, kept = votes.col[best], votes.row[best], share[best], sure[best] > _KEPT_SHARE
     result[at] = np.where(kept, objects, np.where(share >= _OPEN_SHARE, OPEN, BACKGROUND))
     result = grown(result, cells)
@@ -119,7 +121,7 @@ def _near(entries: Any, chosen: np.ndarray, cell_objects: np.ndarray, cells: Cel
     np.minimum.at(low, cell_objects[inside], cells.points[inside])
     np.maximum.at(high, cell_objects[inside], cells.points[inside])
     points, objects = cells.points[entries.col[chosen]], entries.row[chosen]
-    return ((points > low[objects] - REACH_M) & (points < high[objects] + REACH_M)).all(axis=1)
+    return np.all((points > low[objects] - REACH_M) & (points < high[objects] + REACH_M), axis=1)
 
 
 def _at(matrix: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -144,8 +146,11 @@ def _members(cell_objects: np.ndarray, count: int) -> Any:
     return require("scipy.sparse").csr_matrix((ones, (inside, cell_objects[inside])), shape=(len(cell_objects), count))
 
 
-def name(evidence: Evidence, support: Support, object_number: int) -> tuple[str, float]:
-    """The label that most of an object's masks give it, weighted by confidence and fit, and its share of the votes."""
+def vote_on_label(evidence: Evidence, support: Support, object_number: int) -> tuple[str, float]:
+    """The label that most of an object's masks give it, weighted by confidence and fit, and its share of the votes.
+
+    "" and 0 where no mask has a class.
+    """
     total: dict[str, float] = defaultdict(float)
     for mask in np.flatnonzero(support.object_of == object_number).tolist():
         fit = float(support.precision[mask] * support.recall[mask])
@@ -153,6 +158,6 @@ def name(evidence: Evidence, support: Support, object_number: int) -> tuple[str,
             total[label] += confidence * fit
     everything = sum(total.values())
     if everything <= 0:
-        return "object", 0.0
+        return "", 0.0
     label, votes = min(total.items(), key=lambda item: (-round(item[1], 6), item[0]))
-    return label, votes / everything
+    return label, round(votes / everything, 4)
