@@ -139,5 +139,6 @@ def _bleed_px(sightings: list[Sighting], cell_count: int) -> int:
         seldom += np.bincount(depth, held < 0.5 * usual[rows], minlength=DEPTH_MAX_PX + 1)
     share = seldom / np.maximum(count, 1)
     usually = float(seldom[_BLEED_MAX_PX + 1 :].sum() / max(count[_BLEED_MAX_PX + 1 :].sum(), 1))
-    clean = share[1 : _BLEED_MAX_PX + 1] < usually + _BLEEDING_SHARE
-    return int(clean.argmax()) if clean.any() else _BLEED_MAX_PX
+    met = count[1 : _BLEED_MAX_PX + 1] > 0  # images narrower than `DEPTH_WIDTH_PX` do not have every depth
+    clean = met & (share[1 : _BLEED_MAX_PX + 1] < usually + _BLEEDING_SHARE)
+    return int(clean.argmax()) if clean.any() else _BLEED_MAX_PX if met.any() else 0
