@@ -8,13 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import supervision as sv
+from box_scene import look_at
+from mask_noise import as_detections
 
 from bev.camera import Camera
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
-from box_scene import look_at
 from markers import Instance, instance_map
-from mask_noise import as_detections
 
 SIDES = ((0, -1), (0, 1), (1, -1), (1, 1), (2, 1))
 """Axis and direction of the sides of a box that stands: all but the bottom."""
