@@ -35,7 +35,7 @@ CUP_MAX_M, CHAIR_MAX_M = 0.25, 1.3
 STEP_PX = 2
 """Every second row and column of a depth image is enough."""
 NOT_SEEN = ("at the other end", "near side")
-"""Notes of the two chairs that no chair mask shows, in any frame: all pictures were looked through."""
+"""Notes of the two chairs that stand in several pictures and that the detector misses in all of them."""
 
 
 @dataclass(frozen=True, eq=False)
