@@ -14,6 +14,7 @@ from markers.consensus import consensus_objects, rejoin
 from markers.evidence import Evidence, gather
 from markers.instance import Box, Instance, fit_box, without_strays
 from markers.lifting import sightings
+from markers.pieces import split, without_islands
 from markers.votes import Support, find_support, settle, vote_on_label
 
 if TYPE_CHECKING:
@@ -66,9 +67,11 @@ def associate(
     evidence = gather(sightings(scan, surface, detections, cells), len(cells.points))
     logger.debug("masks bleed over edges by %d px", evidence.bleed_px)
     cell_objects = consensus_objects(evidence, cells, min_views=min_views)
+    cell_objects = split(evidence, cell_objects, cells)
     cell_objects, support = settle(evidence, cell_objects, cells)
     labels = [vote_on_label(evidence, support, number)[0] for number in range(int(cell_objects.max(initial=-1)) + 1)]
     cell_objects = rejoin(evidence, cell_objects, cells, labels)
+    cell_objects = without_islands(evidence, cell_objects, cells)
     return _instances(evidence, find_support(evidence, cell_objects), cells, cell_objects, surface, min_views)
 
 

@@ -86,7 +86,9 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     keys, voxels = np.unique(place @ strides, return_inverse=True)
     voxels = np.ravel(voxels)
     cells = _cells(voxels, points, len(surface.vertices))
-    pairs = _pairs(surface.faces, cells, voxels, _neighbours(keys, strides))
+    # a mesh of single vertices is joined by its edges; what lies beside it without an edge is something else
+    touching = np.zeros((0, 2), np.int32) if surface.is_mesh and cells is not voxels else _neighbours(keys, strides)
+    pairs = _pairs(surface.faces, cells, voxels, touching)
     mean = _means(points, cells)
     block = np.floor(mean / _BLOCK_M)
     order = np.lexsort(block.T[::-1])  # stable: within a block the cells keep their order

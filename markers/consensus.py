@@ -23,6 +23,8 @@ _SHOWN_SHARE = 0.2
 """Of a patch's cells, that a frame must see to have a say about it."""
 _SHOWN_CELLS = 20
 """More is enough, however large the patch."""
+_APART_SHARE = 0.5
+"""Of the frames that tell, that may have two near pieces of one label apart and they are one object yet."""
 _GAP_M = 0.2
 """How far apart two pieces of one object may lie that no frame sees together."""
 _DOUBT_PER_VIEW, _DOUBT_VIEWS_MAX = 0.25, 4
@@ -64,13 +66,14 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
     from scipy.spatial import KDTree
 
     count = len(labels)
-    apart = _Agreement(evidence, cell_objects, count).apart
+    agreement = _Agreement(evidence, cell_objects, count)
+    seldom_apart = agreement.apart <= _APART_SHARE * (agreement.together + agreement.apart)
     points = [cells.points[cell_objects == number] for number in range(count)]
     names = np.array(labels)
     alike = (names[:, None] == names[None]) & (names != "")
     pairs = [
         (a, b)
-        for a, b in np.argwhere(np.triu(alike & (apart == 0), 1)).tolist()
+        for a, b in np.argwhere(np.triu(alike & seldom_apart, 1)).tolist()
         if _boxes_gap_m(points[a], points[b]) < _GAP_M
         and KDTree(points[a]).query(points[b], distance_upper_bound=_GAP_M)[0].min() < _GAP_M
     ]
@@ -171,9 +174,10 @@ class _Agreement:
         ):
             part[:, a] = judged[:, 0]
             part[:, b] = 0
-        together = self._in_mask[:, a] @ self._in_mask
-        masked, unmasked = self._masked[:, a], self._unmasked[:, a]
-        apart = masked @ self._masked - together + masked @ self._unmasked + unmasked @ self._masked
+        # sums over few rows, where a product would go over all masks of all frames
+        together = self._in_mask[self._in_mask[:, a] > 0].sum(axis=0)
+        masked, unmasked = self._masked[:, a] > 0, self._unmasked[:, a] > 0
+        apart = (self._masked + self._unmasked)[masked].sum(axis=0) - together + self._masked[unmasked].sum(axis=0)
         for counts, row in ((self.together, together), (self.apart, apart)):
             counts[a] = counts[:, a] = row
             counts[b] = counts[:, b] = 0

@@ -70,8 +70,8 @@ def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
     """Put a mask onto larger ones."""
     rows, depth_px = layers.rows[patch.window], layers.depth_px[patch.window]
     below = np.where(patch.mask, rows, -1)
-    others, counts = np.unique(below[below >= 0], return_counts=True)
-    shared = list(zip(others.tolist(), counts.tolist(), strict=True))
+    counts = np.bincount(below.ravel() + 1)[1:]
+    shared = [(int(other), int(counts[other])) for other in np.flatnonzero(counts)]
     for other, count in shared:
         if count >= _SAME_IOU * (patch.px + area[other] - count):
             layers.same_as[patch.row] = layers.same_as[other]

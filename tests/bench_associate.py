@@ -82,7 +82,7 @@ def film_long(work: Path) -> dict[str, float]:
 
 
 def _nearest(walk, surface) -> np.ndarray:
-    """The object of every vertex; floor, ceiling and walls are cut into squares that count as objects, to have enough."""
+    """The object of every vertex; structure is cut into squares that count as objects, to have enough."""
     from scipy.spatial import KDTree
 
     true = walk.surface
