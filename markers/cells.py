@@ -86,8 +86,11 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     keys, voxels = np.unique(place @ strides, return_inverse=True)
     voxels = np.ravel(voxels)
     cells = _cells(voxels, points, len(surface.vertices))
-    # a mesh of single vertices is joined by its edges; what lies beside it without an edge is something else
-    touching = np.zeros((0, 2), np.int32) if surface.is_mesh and cells is not voxels else _neighbours(keys, strides)
+    touching = _neighbours(keys, strides)
+    if surface.is_mesh and cells is not voxels:
+        # single vertices are joined by edges: what lies beside them without one is something else
+        sampled = np.isin(np.arange(len(keys)), voxels[len(surface.vertices) :])
+        touching = touching[sampled[touching].any(axis=1)]
     pairs = _pairs(surface.faces, cells, voxels, touching)
     mean = _means(points, cells)
     block = np.floor(mean / _BLOCK_M)
