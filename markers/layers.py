@@ -112,7 +112,8 @@ def _inside_depth(patch: _Patch, shape: tuple[int, ...]) -> np.ndarray:
         if outside:
             padded[edge] = False
     distance = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
-    scaled = np.ceil(distance * (DEPTH_WIDTH_PX / shape[1]))
+    # without any edge the distance is as large as a number can be
+    scaled = np.ceil(np.minimum(distance, shape[1]) * (DEPTH_WIDTH_PX / shape[1]))
     return np.minimum(scaled, DEPTH_MAX_PX).astype(np.uint8)
 
 
