@@ -13,7 +13,7 @@ from bev.scan import Scan
 from bev.surface import SurfaceCaster
 from markers import associate, instance_map
 
-SEEDS = (1, 4, 7)
+SEEDS = (1, 7)
 RENDERED_PX = 50
 
 
@@ -104,7 +104,7 @@ def test_small_images_and_a_depth_camera_beside_the_colour_camera():
 
 
 def test_depth_is_not_needed_where_there_is_a_surface():
-    room = _room(SEEDS[2])
+    room = _room(SEEDS[1])
     blind = room.scan.with_frames(
         tuple(replace(frame, depth_camera=None, read_depth=None) for frame in room.scan.frames[::2])
     )
