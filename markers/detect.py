@@ -25,7 +25,7 @@ from bev.errors import UserError, require
 from bev.progress import track
 from bev.scan import Frame, Scan
 from markers.ahead import decoded_ahead
-from markers.detections import check_boxes, compact_masks
+from markers.detections import check_boxes, compact_masks, empty_boxes
 from markers.device import choose_device
 from markers.known_weights import TEXT_ENCODERS
 from markers.weights import cache_folder, find_weights, sha256_of
@@ -111,7 +111,8 @@ def iter_detections(
     Yields:
         frame index and detections: `xyxy` in pixels of the frame's colour image, `confidence`, `class_id` (place in the
         model's list of classes), `data["class_name"]`, and from models that segment, `mask` as run lengths
-        (`sv.CompactMask`) at the frame's full size. Detections whose mask would be empty are left out by ultralytics.
+        (`sv.CompactMask`) at the frame's full size. Detections whose mask would be empty are left out by ultralytics,
+        those whose box is empty here, and counted in the log.
 
     Raises:
         UserError: no usable weights, an unknown class or device, a package is missing that the format needs, or the
@@ -135,12 +136,18 @@ def _run(
     scan: Scan, model: Any, batch_size: int, options: dict[str, Any], *, progress: bool
 ) -> "Iterator[tuple[int, sv.Detections]]":
     full: list[int] = []
+    left_out = 0
     pairs = _batches(scan, model, batch_size, options)
     for frame in track(scan.frames, "Detecting", show=progress):
         result = next(pairs)
         if len(result.boxes) >= MOST_PER_FRAME:
             full.append(frame.index)
-        yield frame.index, _detections(result, frame, masks=model.task == "segment")
+        found = _detections(result, frame, masks=model.task == "segment")
+        held = ~empty_boxes(found.xyxy)
+        left_out += int(np.count_nonzero(~held))
+        yield frame.index, found if held.all() else found[held]
+    if left_out:
+        _log.warning("%d boxes were empty, as boxes in the margin around an image are, and were left out", left_out)
     if full:
         _log.warning("%d frames hold %d detections or more, of which the best were kept", len(full), MOST_PER_FRAME)
 

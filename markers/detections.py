@@ -25,7 +25,7 @@ _DATA = "data."
 
 
 def check_boxes(xyxy: np.ndarray, frame_index: int, *, size: tuple[int, int] | None = None) -> None:
-    """Boxes must be finite, hold something, and lie at least partly in the image where its size is given.
+    """Boxes must be finite; where the size of the image is given, they must hold something and lie partly in it.
 
     Args:
         xyxy: (n, 4) boxes in pixels of that frame.
@@ -36,11 +36,9 @@ def check_boxes(xyxy: np.ndarray, frame_index: int, *, size: tuple[int, int] | N
         UserError: a box is not so; names the frame and the first such box.
     """
     boxes = np.asarray(xyxy, np.float64)
-    wrong = {
-        "is not finite": ~np.all(np.isfinite(boxes), axis=1),
-        "is empty": ~np.all(boxes[:, 2:] > boxes[:, :2], axis=1),
-    }
+    wrong = {"is not finite": ~np.all(np.isfinite(boxes), axis=1)}
     if size is not None:
+        wrong["is empty"] = empty_boxes(boxes)
         wrong["lies outside its image"] = np.any((boxes[:, 2:] <= 0) | (boxes[:, :2] >= size), axis=1)
     for what, rows in wrong.items():
         if rows.any():
@@ -49,6 +47,11 @@ def check_boxes(xyxy: np.ndarray, frame_index: int, *, size: tuple[int, int] | N
                 f"frame {frame_index}: box {first} of {len(boxes)} {what} ({_told(boxes[first])}); "
                 "leave it out, or mend the detector that made it"
             )
+
+
+def empty_boxes(xyxy: np.ndarray) -> np.ndarray:
+    """Which of (n, 4) boxes hold nothing, (n,) bool: detectors clip to that what they see beyond an image's edge."""
+    return ~np.all(xyxy[:, 2:] > xyxy[:, :2], axis=1)
 
 
 def _told(box: np.ndarray) -> str:

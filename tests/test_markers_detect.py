@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -265,6 +266,37 @@ def test_a_box_that_is_not_finite_is_told() -> None:
     boxes.cpu = lambda: SimpleNamespace(numpy=lambda: boxes)
     with pytest.raises(UserError, match="frame 42: box 1 of 2 is not finite"):
         module._detections(SimpleNamespace(boxes=boxes, masks=None, names={0: "cup"}), frame, masks=True)
+
+
+def test_boxes_in_the_margin_around_an_image_are_left_out_and_counted(
+    kitchen_scan: Scan, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At this threshold ultralytics also returns boxes in its padding, cut to no height at the image's edge."""
+    scan = kitchen_scan.with_frames(kitchen_scan.frames[:2])
+    found = detect(scan, weights=_shared("yolov8n_int8.tflite"), score_min=0.0)
+    assert all(len(each) > 100 and (each.xyxy[:, 2:] > each.xyxy[:, :2]).all() for each in found.values())
+    assert re.search(r"^\d+ boxes were empty", caplog.messages[-2])
+
+
+def test_what_is_left_out_takes_its_mask_and_name_along(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    module._quiet_ultralytics()
+    mask = np.zeros((3, 96, 128), bool)
+    for k in range(3):
+        mask[k, k, 5:9] = True
+    import torch
+
+    rows = torch.tensor([[1.0, 1, 9, 9, 0.9, 0], [3, 96, 9, 96, 0.8, 1], [2, 2, 9, 9, 0.7, 2]])
+    boxes = importlib.import_module("ultralytics.engine.results").Boxes(rows, (96, 128))
+    masks = SimpleNamespace(data=torch.from_numpy(mask))
+    result = SimpleNamespace(boxes=boxes, masks=masks, names={0: "cup", 1: "chair", 2: "table"})
+    monkeypatch.setattr(module, "_batches", lambda *_: iter([result]))
+    model: Any = SimpleNamespace(task="segment")
+    ((_, found),) = module._run(image_scan([noise(96, 128)]), model, 1, {}, progress=False)
+    assert found.data["class_name"].tolist() == ["cup", "table"] and found.class_id.tolist() == [0, 2]
+    assert np.array_equal(found.mask.to_dense(), mask[[0, 2]])
+    assert "1 boxes were empty" in caplog.text
 
 
 def test_an_open_vocabulary_filters_what_it_knows(tiny_models: Path) -> None:

@@ -190,6 +190,16 @@ def test_a_box_that_is_none_is_named(box: list[float], what: str) -> None:
         check_boxes(boxes, 12, size=(WIDTH, HEIGHT))
 
 
+def test_empty_boxes_are_kept_as_they_came(tmp_path: Path) -> None:
+    boxes = np.array([[5.0, 5, 5, 9], [1, 2, 3, 4], [9, 7, 12, 7]])
+    save_detections(tmp_path, [(3, sv.Detections(xyxy=boxes))])
+    assert np.array_equal(load_detections(tmp_path)[3].xyxy, boxes)
+    broken = _one_box()
+    broken.xyxy[0, 0] = np.nan
+    with pytest.raises(UserError, match="frame 4: box 0 of 1 is not finite"):
+        save_detections(tmp_path, [(4, broken)])
+
+
 def test_boxes_that_leave_their_image_a_little_are_boxes() -> None:
     check_boxes(np.array([[-3.0, -3, WIDTH + 2, HEIGHT + 9]]), 0, size=(WIDTH, HEIGHT))
 
