@@ -52,7 +52,7 @@ def associate(
 
     Returns:
         Instances with ids from 1, the largest box first; `frames` are those that support the object, `label_share` the
-        label's share of their votes, 0 where no mask had a class, and `score`, in (0, 1], the detector's mean
+        label's share of their votes, 0 where no mask had a class, and `score`, in [0, 1], the detector's mean
         confidence times the mean overlap of its masks with the object.
 
     Raises:

@@ -12,6 +12,7 @@ _NORMAL_AGREEMENT_MIN = 0.7
 
 _VERTICES_PER_VOXEL_MAX = 2.5
 _WELD_M = 0.001
+_CLOUD_SPACINGS = 2.5
 _BLOCK_M = 0.5
 _BLOCK_RADIUS_M = 0.5 * _BLOCK_M * 3**0.5
 _LARGE_FACE_VOXELS = 2.5
@@ -86,20 +87,14 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     keys, voxels = np.unique(place @ strides, return_inverse=True)
     voxels = np.ravel(voxels)
     cells = _cells(voxels, points, len(surface.vertices))
-    touching = _neighbours(keys, strides)
-    if surface.is_mesh and cells is not voxels:
-        # single vertices are joined by edges: what lies beside them without one is something else
-        sampled = np.isin(np.arange(len(keys)), voxels[len(surface.vertices) :])
-        touching = touching[sampled[touching].any(axis=1)]
-    pairs = _pairs(surface.faces, cells, voxels, touching)
-    mean = _means(points, cells)
-    block = np.floor(mean / _BLOCK_M)
-    order = np.lexsort(block.T[::-1])  # stable: within a block the cells keep their order
+    mean, sides = _means(points, cells), _means(normals, cells)
+    if surface.is_mesh:
+        pairs = _mesh_pairs(surface, cells, voxels, _neighbours(keys, strides))
+    else:
+        pairs = _cloud_pairs(mean, voxel_size_m)
+    order, ends, centers = _in_blocks(mean)
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    changes = np.flatnonzero((np.diff(block[order], axis=0) != 0).any(axis=1)) + 1
-    ends = np.append(changes, len(order))
-    sides = _means(normals, cells)
     length = np.linalg.norm(sides, axis=1, keepdims=True)
     one_sided = (length > _NORMAL_AGREEMENT_MIN) & surface.is_mesh
     sides = np.where(one_sided, sides / np.maximum(length, 1e-9), 0)
@@ -108,10 +103,19 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
         normals=sides[order].astype(np.float32),
         pairs=np.sort(rank[pairs], axis=1).astype(np.int32),
         block_ends=ends,
-        block_centers=(block[order][ends - 1] + 0.5) * _BLOCK_M,
+        block_centers=centers,
         sample_cells=rank[cells].astype(np.int32),
         sample_vertices=vertices.astype(np.int32),
     )
+
+
+def _in_blocks(points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An order of cells (X,) that has neighbours together, where its blocks end (B,), and their centres (B, 3)."""
+    block = np.floor(points / _BLOCK_M)
+    order = np.lexsort(block.T[::-1])  # stable: within a block the cells keep their order
+    changes = np.flatnonzero((np.diff(block[order], axis=0) != 0).any(axis=1)) + 1
+    ends = np.append(changes, len(order))
+    return order, ends, (block[order][ends - 1] + 0.5) * _BLOCK_M
 
 
 def _means(values: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -135,16 +139,37 @@ def _cells(voxels: np.ndarray, points: np.ndarray, vertex_count: int) -> np.ndar
     return cells
 
 
-def _pairs(faces: np.ndarray, cells: np.ndarray, voxels: np.ndarray, adjacent: np.ndarray) -> np.ndarray:
-    """(E, 2) int32: cells that an edge of the mesh joins, that share a voxel, or whose voxels touch."""
+def _mesh_pairs(surface: Surface, cells: np.ndarray, voxels: np.ndarray, touching: np.ndarray) -> np.ndarray:
+    """(E, 2) int64: cells that an edge joins, that share a voxel, or whose voxels touch and are not single vertices."""
+    if cells is not voxels:
+        # single vertices are joined by edges: what lies beside them without one is something else
+        sampled = np.isin(np.arange(int(voxels.max()) + 1), voxels[len(surface.vertices) :])
+        touching = touching[sampled[touching].any(axis=1)]
     first = np.full(int(voxels.max()) + 1, len(cells))
     np.minimum.at(first, voxels, cells)  # one cell stands for its voxel
-    corners = cells[faces]  # vertices are the first samples
+    corners = cells[surface.faces]  # vertices are the first samples
     edges = [corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]
-    pairs = np.concatenate([*edges, np.stack([first[voxels], cells], axis=1), first[adjacent]])
-    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1)
-    count = int(cells.max()) + 1
-    return np.stack(np.divmod(np.unique(pairs[:, 0] * count + pairs[:, 1]), count), axis=1).astype(np.int32)
+    return _distinct(np.concatenate([*edges, np.stack([first[voxels], cells], axis=1), first[touching]]))
+
+
+def _cloud_pairs(points: np.ndarray, voxel_size_m: float) -> np.ndarray:
+    """(E, 2) int64: neighbours in a cloud, at most 8 each, within a few times its spacing or a voxel's diagonal."""
+    from scipy.spatial import KDTree
+
+    distance, neighbour = KDTree(points).query(points, k=min(9, len(points)))
+    distance, neighbour = distance.reshape(len(points), -1)[:, 1:], neighbour.reshape(len(points), -1)[:, 1:]
+    if not distance.size:
+        return np.zeros((0, 2), np.int64)
+    near = distance <= max(_CLOUD_SPACINGS * float(np.median(distance[:, 0])), voxel_size_m * 3**0.5)
+    source = np.broadcast_to(np.arange(len(points))[:, None], near.shape)[near]
+    return _distinct(np.stack([source, neighbour[near]], axis=1))
+
+
+def _distinct(pairs: np.ndarray) -> np.ndarray:
+    """Each pair (a, b) of different cells once, the lower first; (E, 2) int64."""
+    pairs = np.sort(pairs[pairs[:, 0] != pairs[:, 1]], axis=1).astype(np.int64)
+    count = int(pairs.max(initial=0)) + 1
+    return np.stack(np.divmod(np.unique(pairs[:, 0] * count + pairs[:, 1]), count), axis=1)
 
 
 def _samples(surface: Surface, voxel_size_m: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -50,7 +50,7 @@ def consensus_objects(evidence: Evidence, cells: Cells, *, min_views: int = 3) -
 
 
 def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: Sequence[str]) -> np.ndarray:
-    """Join pieces of one object that no frame sees together: near, of one label, and never seen apart.
+    """Join near pieces of one label that few frames see together, unless those mostly have them apart.
 
     Args:
         evidence: of all frames.
@@ -61,34 +61,35 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
     Returns:
         (X,) int32, the object of every cell, counted anew.
     """
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-    from scipy.spatial import KDTree
-
     count = len(labels)
-    agreement = _Agreement(evidence, cell_objects, count)
-    seldom_apart = agreement.apart <= _APART_SHARE * (agreement.together + agreement.apart)
-    points = [cells.points[cell_objects == number] for number in range(count)]
     names = np.array(labels)
     alike = (names[:, None] == names[None]) & (names != "")
-    pairs = [
-        (a, b)
-        for a, b in np.argwhere(np.triu(alike & seldom_apart, 1)).tolist()
-        if _boxes_gap_m(points[a], points[b]) < _GAP_M
-        and KDTree(points[a]).query(points[b], distance_upper_bound=_GAP_M)[0].min() < _GAP_M
-    ]
-    if not pairs:
-        return cell_objects
-    graph = coo_matrix((np.ones(len(pairs)), tuple(np.array(pairs).T)), shape=(count, count))
-    _, whole = connected_components(graph, directed=False)
-    return np.append(whole, -1)[cell_objects].astype(np.int32)
+    points = [cells.points[cell_objects == number] for number in range(count)]
+    gaps = sorted((_gap_m(points[a], points[b]), a, b) for a, b in np.argwhere(np.triu(alike, 1)).tolist())
+    agreement = _Agreement(evidence, cell_objects, count)
+    whole = np.arange(count)
+    for gap_m, a, b in gaps:
+        if gap_m >= _GAP_M:
+            break
+        a, b = sorted((int(whole[a]), int(whole[b])))
+        # of what was joined before, the whole is asked: two chairs do not become one through a piece of either
+        together, apart = agreement.together[a, b], agreement.apart[a, b]
+        if a != b and apart <= _APART_SHARE * (together + apart):
+            agreement.join(a, b)
+            whole[whole == b] = a
+    return np.append(np.unique(whole, return_inverse=True)[1], -1)[cell_objects].astype(np.int32)
 
 
-def _boxes_gap_m(points: np.ndarray, others: np.ndarray) -> float:
-    """A lower bound of the distance between two sets of points, (n, 3) metres; infinite where one is empty."""
+def _gap_m(points: np.ndarray, others: np.ndarray) -> float:
+    """The distance between two sets of points, (n, 3) metres; infinite where too large to matter."""
+    from scipy.spatial import KDTree
+
     if not len(points) or not len(others):
         return float("inf")
-    return float(np.maximum(points.min(axis=0) - others.max(axis=0), others.min(axis=0) - points.max(axis=0)).max())
+    boxes = np.maximum(points.min(axis=0) - others.max(axis=0), others.min(axis=0) - points.max(axis=0))
+    if boxes.max() >= _GAP_M:
+        return float("inf")
+    return float(KDTree(points).query(others, distance_upper_bound=_GAP_M)[0].min())
 
 
 def _patches(evidence: Evidence, cells: Cells, least_views: int) -> np.ndarray:
@@ -155,14 +156,10 @@ class _Agreement:
         self._shown = (evidence.seen @ member).toarray()  # (F, S) cells in view
         self._held = (evidence.masks @ member).toarray()  # (M, S) cells in the mask
         self._in_mask, self._masked, self._unmasked = self._judged(np.arange(count))
+        self.views = self._masked.sum(axis=0)  # (S,) in how many frames a mask holds the piece
         self.together = self._in_mask.T @ self._in_mask
         one_sided = self._masked.T @ self._unmasked
         self.apart = self._masked.T @ self._masked - self.together + one_sided + one_sided.T
-
-    @property
-    def views(self) -> np.ndarray:
-        """(S,) in how many frames a mask holds the piece."""
-        return self._masked.sum(axis=0)
 
     def join(self, a: int, b: int) -> None:
         """Make piece `b` part of piece `a`; nothing is left of `b`."""
@@ -174,6 +171,7 @@ class _Agreement:
         ):
             part[:, a] = judged[:, 0]
             part[:, b] = 0
+        self.views[a], self.views[b] = self._masked[:, a].sum(), 0
         # sums over few rows, where a product would go over all masks of all frames
         together = self._in_mask[self._in_mask[:, a] > 0].sum(axis=0)
         masked, unmasked = self._masked[:, a] > 0, self._unmasked[:, a] > 0

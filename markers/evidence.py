@@ -95,14 +95,20 @@ def _matrix(rows: list[np.ndarray], cell_count: int) -> Any:
 
 def _clear(sighting: Sighting, bleed_px: int) -> np.ndarray:
     """(n,) bool: whether it is clear in which mask a cell lies: not within bleeding edges, nor behind other things."""
-    in_one = (sighting.rows < 0) | (sighting.depth_px > bleed_px)
-    return in_one & (sighting.edge_px > max(_EDGE_PX, bleed_px + 2))
+    in_one = (sighting.rows < 0) | (sighting.depth_px > _rim_px(bleed_px))
+    return in_one & (sighting.edge_px > max(_EDGE_PX, _rim_px(bleed_px) + 1))
+
+
+def _rim_px(bleed_px: int) -> int:
+    """How much of a mask's edge is in doubt: a pixel more than bleeds, because edges fall between pixels."""
+    return bleed_px + 1 if bleed_px else 0
 
 
 def _core_masks(sighting: Sighting, bleed_px: int, first_mask: int) -> np.ndarray:
     """(n,) int32: the mask that a cell lies well inside of; see `Evidence.cores`."""
     thickness = np.append(sighting.thickness_px, 0).astype(np.float32)
-    margin = bleed_px + np.minimum(_CORE_PX, _CORE_SHARE * (thickness - bleed_px))
+    rim_px = _rim_px(bleed_px)
+    margin = rim_px + np.minimum(_CORE_PX, _CORE_SHARE * (thickness - rim_px))
     masked, clear = sighting.rows >= 0, _clear(sighting, bleed_px)
     core = masked & clear & (sighting.depth_px > margin[sighting.rows])
     return np.where(core, sighting.rows + first_mask, np.where(~masked & clear, -1, -2)).astype(np.int32)

@@ -73,32 +73,38 @@ def sightings(
     by_index = {frame.index: frame for frame in scan.frames}
     strange = sorted(set(detections) - set(by_index))
     if strange:
+        span = f", from {min(by_index)} to {max(by_index)}" if by_index else ""
         raise UserError(
             f"detections of frame {strange[0]}{' and others' * (len(strange) > 1)}: {scan.name} has no such frame "
-            f"(it has {len(by_index)}, from {min(by_index)} to {max(by_index)}); detect on the scan that is associated"
+            f"(it has {len(by_index)}{span}); detect on the scan that is associated"
         )
+    if not len(detections):
+        return
     caster = None if all(by_index[index].read_depth for index in detections) else SurfaceCaster(surface)
 
-    def lift(index: int) -> Sighting | None:
-        each, frame = detections[index], by_index[index]
+    def lift(each: "sv.Detections", frame: Frame) -> Sighting | None:
         check_masks(each, frame)
         return _lifted(frame, each, cells, caster) if len(each) else None
 
     workers = min(4, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         ahead = []
         for index in sorted(detections):
-            ahead.append(pool.submit(lift, index))
+            # a mapping that reads from disk is asked by this thread alone
+            ahead.append(pool.submit(lift, detections[index], by_index[index]))
             if len(ahead) > 2 * workers and (sighting := ahead.pop(0).result()) is not None:
                 yield sighting
         yield from (sighting for future in ahead if (sighting := future.result()) is not None)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_masks(detections: "sv.Detections", frame: Frame) -> None:
     """See that a frame's detections can be lifted.
 
     Raises:
-        UserError: masks are missing or of another size than the frame, or a box is not finite.
+        UserError: masks are missing or of another size than the frame, or a box or a confidence is not finite.
     """
     if not len(detections):
         return
@@ -114,12 +120,19 @@ def check_masks(detections: "sv.Detections", frame: Frame) -> None:
     bad = np.flatnonzero(~np.isfinite(np.asarray(detections.xyxy, np.float64)).all(axis=1))
     if len(bad):
         raise UserError(f"{where}: box {bad[0]} is {detections.xyxy[bad[0]].tolist()}; boxes must be finite")
+    if detections.confidence is not None and not np.isfinite(np.asarray(detections.confidence, np.float64)).all():
+        raise UserError(f"{where}: a confidence is not a number; leave that detection out, or mend the detector")
 
 
 def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: SurfaceCaster | None) -> Sighting:
     camera = frame.camera
     if frame.read_depth is not None:
         depth_camera, depth = frame.depth_camera or camera, frame.read_depth()
+        if depth.shape != (depth_camera.height, depth_camera.width):
+            raise UserError(
+                f"frame {frame.index}: depth is {depth.shape[1]}x{depth.shape[0]} px, its camera "
+                f"{depth_camera.width}x{depth_camera.height}; give the depth camera's own size and intrinsics"
+            )
     else:
         assert caster is not None
         depth_camera = camera.resized(_CAST_WIDTH_PX, max(1, round(camera.height * _CAST_WIDTH_PX / camera.width)))
@@ -145,7 +158,7 @@ def _labels(detections: "sv.Detections") -> tuple[str, ...]:
     """What every mask is called; "" where it has no class, as masks of segment-anything have none."""
     names, classes = detections.data.get("class_name"), detections.class_id
     if names is None:
-        return ("",) * len(detections)
+        names = ("",) * len(detections) if classes is None else tuple(f"class {number}" for number in classes)
     return tuple("" if classes is not None and classes[row] < 0 else str(name) for row, name in enumerate(names))
 
 

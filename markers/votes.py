@@ -20,6 +20,8 @@ _DOUBT = 0.7
 """Votes against that every cell has from the start: one frame alone does not decide."""
 _OPEN_SHARE = 0.4
 """Of the votes without that doubt, that leave the cell open to what it continues."""
+_CONFIDENCE_MIN = 1e-3
+"""A detector that gives no confidence has its say all the same."""
 _CONTRADICTED = 0.5
 """Votes that there is nothing of an object near by, which make a cell without any vote background."""
 
@@ -155,7 +157,7 @@ def vote_on_label(evidence: Evidence, support: Support, object_number: int) -> t
     for mask in np.flatnonzero(support.object_of == object_number).tolist():
         fit = float(support.precision[mask] * support.recall[mask])
         for label, confidence in evidence.votes[mask]:
-            total[label] += confidence * fit
+            total[label] += max(confidence, _CONFIDENCE_MIN) * fit
     everything = sum(total.values())
     if everything <= 0:
         return "", 0.0
