@@ -100,7 +100,7 @@ def fetch(known: KnownWeights, *, folder: Path | None = None, progress: bool = F
         if path.stat().st_size != known.size_bytes or sha256_of(path) != known.sha256:
             raise UserError(f"{path}: is not {known.name} as published (sha256 {known.sha256}); delete it")
         return path
-    _log.info(
+    _log.warning(  # seen also where nobody set up logging
         "Fetching %s: %.0f MB, licence %s, from %s to %s, sha256 %s",
         *(known.name, known.size_bytes / 1e6, known.licence, known.url, path, known.sha256),
     )

@@ -2,8 +2,9 @@
 
 import hashlib
 import io
-import logging
 import os
+import subprocess
+import sys
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -85,8 +86,7 @@ def known(server: Server, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Known
 def test_a_known_name_is_fetched_once_after_it_was_told_what_comes(
     known: KnownWeights, server: Server, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.INFO):
-        path = find_weights("model.pt")
+    path = find_weights("model.pt")
     assert path == cache / "model.pt" and path.read_bytes() == WHOLE
     assert list(cache.iterdir()) == [path]
     told = caplog.messages[0]
@@ -97,9 +97,34 @@ def test_a_known_name_is_fetched_once_after_it_was_told_what_comes(
 
 def test_it_is_told_before_it_is_fetched(known: KnownWeights, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     asked_when_told = []
-    monkeypatch.setattr(weights._log, "info", lambda *_: asked_when_told.append(len(server.asked)))
+    monkeypatch.setattr(weights._log, "warning", lambda *_: asked_when_told.append(len(server.asked)))
     fetch(known)
     assert asked_when_told == [0]
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from markers.known_weights import KnownWeights
+from markers.weights import fetch
+name, url, size, sha256, licence, folder = sys.argv[1:]
+fetch(KnownWeights(name, url, int(size), sha256, licence), folder=Path(folder))
+"""
+
+
+def test_who_set_up_no_logging_is_told_as_well(server: Server, tmp_path: Path) -> None:
+    entry = _known(server)
+    arguments = [entry.name, entry.url, str(entry.size_bytes), entry.sha256, entry.licence, str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-c", FETCH, *arguments],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "" and done.stderr.count("\n") == 1
+    for part in (entry.name, entry.url, entry.sha256, entry.licence, str(tmp_path / entry.name)):
+        assert part in done.stderr
 
 
 @pytest.mark.parametrize(
