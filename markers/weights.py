@@ -37,20 +37,23 @@ def find_weights(weights: Path | str, *, trust: bool = False, progress: bool = F
 
     A `.pt` file is a Python pickle: loading it runs whatever code it holds. Such a file is accepted when its sha256 is
     that of a known file, or with `trust`. `.onnx` and `.tflite` files and folders of OpenVINO and NCNN need no trust.
+    A file that has a known file's name and not its sha256 is never accepted.
 
     Raises:
-        UserError: nothing is there, it cannot be fetched, it is no weights file, or it is not trusted.
+        UserError: nothing is there, it cannot be fetched, it is no weights file, not the file that its name promises,
+            or it is not trusted.
     """
     path = _locate(weights, progress=progress)
     check_weights_file(path)
+    _check_known_name(path)
     if trust or _is_harmless(path):
         return path
     published = [known for known in KNOWN.values() if path.is_file() and path.stat().st_size == known.size_bytes]
     if published and sha256_of(path) in {known.sha256 for known in published}:
         return path
-    why = _mismatch(path) or f"{path}: a {path.suffix or 'file'} of this format can run code when it is loaded"
     raise UserError(
-        f"{why}; if you trust where it comes from, give --trust-weights (trust_weights=True), or use an .onnx export"
+        f"{path}: a {path.suffix or 'file'} of this format can run code when it is loaded; if you trust where it comes "
+        "from, give --trust-weights (trust_weights=True), or use an .onnx export"
     )
 
 
@@ -62,9 +65,7 @@ def find_checkpoint(checkpoint: Path | str, *, progress: bool = False) -> Path:
     """
     path = _locate(checkpoint, progress=progress)
     check_weights_file(path)
-    known = KNOWN.get(path.name)
-    if known is not None and (path.stat().st_size != known.size_bytes or sha256_of(path) != known.sha256):
-        raise UserError(f"{_mismatch(path)}; delete it and fetch {known.url} again, or give it another name")
+    _check_known_name(path)
     return path
 
 
@@ -193,12 +194,16 @@ def _is_harmless(path: Path) -> bool:
     return name.endswith(_HARMLESS_FOLDERS if path.is_dir() else _HARMLESS_FILES)
 
 
-def _mismatch(path: Path) -> str:
-    """How a file differs from the published one of its name; empty where no such is known."""
+def _check_known_name(path: Path) -> None:
+    """A file with the name of a published one must be that one."""
     known = KNOWN.get(path.name)
     if known is None or not path.is_file():
-        return ""
+        return
     size = path.stat().st_size
     if size != known.size_bytes:
-        return f"{path}: has {size} bytes, {known.name} as published has {known.size_bytes}"
-    return f"{path}: its sha256 is not that of {known.name} as published ({known.sha256})"
+        why = f"has {size} bytes, {known.name} as published has {known.size_bytes}"
+    elif sha256_of(path) != known.sha256:
+        why = f"its sha256 is not that of {known.name} as published ({known.sha256})"
+    else:
+        return
+    raise UserError(f"{path}: {why}; delete it and fetch {known.url} again, or give it another name")

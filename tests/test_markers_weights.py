@@ -187,7 +187,7 @@ def test_the_folder_follows_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_a_pickle_needs_trust(tmp_path: Path, cache: Path) -> None:
-    for name in ("mine.pt", "mine.torchscript", "mine.engine", "yolo11n-seg.pt"):
+    for name in ("mine.pt", "mine.torchscript", "mine.engine"):
         path = tmp_path / name
         path.write_bytes(WHOLE)
         with pytest.raises(UserError, match="--trust-weights"):
@@ -207,8 +207,14 @@ def test_a_known_file_is_trusted_whatever_its_name(known: KnownWeights, tmp_path
 def test_a_known_name_with_other_bytes_is_told(known: KnownWeights, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(WHOLE[:-1] + b"x")
-    with pytest.raises(UserError, match=r"sha256 is not that of model\.pt"):
-        find_weights(path)
+    for trust in (False, True):
+        with pytest.raises(UserError, match=r"sha256 is not that of model\.pt.*delete it.*or give it another name"):
+            find_weights(path, trust=trust)
+    path.write_bytes(WHOLE + b"x")
+    with pytest.raises(UserError, match=f"has {len(WHOLE) + 1} bytes"):
+        find_weights(path, trust=True)
+    own = path.rename(tmp_path / "mine.pt")
+    assert find_weights(own, trust=True) == own
 
 
 def test_graphs_without_code_need_no_trust(tmp_path: Path) -> None:
