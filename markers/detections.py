@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _SCHEMA = "gpt4scene/detections@1"
 _INDEX_NAME = "detections.json"
+_HALF = ".half-written-"
+_HALF_INDEX_NAME = _HALF + _INDEX_NAME
+"""Lies in a folder from before the first frame is written until the list of frames takes its place."""
 _FRAME_NAME = re.compile(r"(-?\d+)\.npz")
 _OPTIONAL = ("confidence", "class_id", "tracker_id")
 _DATA = "data."
@@ -82,8 +85,8 @@ def save_detections(folder: Path | str, pairs: Iterable[tuple[int, "sv.Detection
         known.add(frame_index)
         seen.append(int(frame_index))
         _write_whole(_file(folder, frame_index), _arrays(detections, frame_index))
-    temporary = folder / f".half-written-{_INDEX_NAME}"
-    temporary.write_text(json.dumps({"schema": _SCHEMA, "frames": sorted(seen)}) + "\n", encoding="utf-8")
+    temporary = folder / _HALF_INDEX_NAME
+    _write_index(temporary, sorted(seen))
     temporary.replace(folder / _INDEX_NAME)
 
 
@@ -133,20 +136,37 @@ def _file(folder: Path, frame_index: int) -> Path:
 
 
 def _claim(folder: Path) -> None:
-    """Empty a folder of ours; refuse any other that holds something."""
+    """Empty a folder that carries our list of frames, whole or half-written; refuse any other that holds something."""
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder to write detections to")
-    held = list(folder.iterdir()) if folder.is_dir() else []
-    ours = [p for p in held if p.name == _INDEX_NAME or _FRAME_NAME.fullmatch(p.name) or p.name.startswith(".half-")]
-    if len(ours) != len(held):
+    held = sorted(folder.iterdir()) if folder.is_dir() else []
+    frames = [path for path in held if _FRAME_NAME.fullmatch(path.name.removeprefix(_HALF))]
+    lists = [path for path in held if path.name in (_INDEX_NAME, _HALF_INDEX_NAME)]
+    if held and not (len(frames) + len(lists) == len(held) and any(_is_ours(path) for path in lists)):
         raise UserError(f"{folder}: holds something that is no detections; give a new or empty folder")
-    for path in sorted(ours, key=lambda p: p.name != _INDEX_NAME):  # the list first: from then on it is not whole
-        path.unlink()
     folder.mkdir(parents=True, exist_ok=True)
+    _write_index(folder / _HALF_INDEX_NAME, [])
+    (folder / _INDEX_NAME).unlink(missing_ok=True)  # first: from then on the folder is not whole
+    for path in frames:
+        path.unlink()
+
+
+def _is_ours(path: Path) -> bool:
+    if path.name == _HALF_INDEX_NAME:  # perhaps cut short
+        return True
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and document.get("schema") == _SCHEMA
+
+
+def _write_index(path: Path, frames: list[int]) -> None:
+    path.write_text(json.dumps({"schema": _SCHEMA, "frames": frames}) + "\n", encoding="utf-8")
 
 
 def _write_whole(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    temporary = path.with_name(f".half-written-{path.name}")
+    temporary = path.with_name(_HALF + path.name)
     with temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)

@@ -107,6 +107,31 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         save_detections(tmp_path / "thesis.txt", [])
 
 
+@pytest.mark.parametrize("text", [None, "[]", '{"schema": "other@1", "frames": [0]}'])
+def test_arrays_of_someone_else_are_left_alone(tmp_path: Path, text: str | None) -> None:
+    """Their names alone do not make frames of detections of them."""
+    np.savez(tmp_path / "000000.npz", poses=np.eye(4))
+    if text is not None:
+        (tmp_path / "detections.json").write_text(text)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="holds something"):
+        save_detections(tmp_path, [(1, _one_box())])
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_was_interrupted_is_written_again(tmp_path: Path) -> None:
+    def interrupted():
+        yield 5, _one_box()
+        raise RuntimeError
+
+    for _ in range(2):  # into a new folder, and into the half of one
+        with pytest.raises(RuntimeError):
+            save_detections(tmp_path / "d", interrupted())
+    (tmp_path / "d" / ".half-written-000006.npz").write_bytes(b"PK")
+    save_detections(tmp_path / "d", [(9, _one_box())])
+    assert sorted(path.name for path in (tmp_path / "d").iterdir()) == ["000009.npz", "detections.json"]
+
+
 def test_saving_again_replaces(tmp_path: Path) -> None:
     save_detections(tmp_path, [(k, _one_box()) for k in range(4)])
     save_detections(tmp_path, [(9, _one_box())])
