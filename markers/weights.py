@@ -1,5 +1,6 @@
 """Weights files: which are known, where they lie, how one is fetched, and what a file must be to be loaded."""
 
+import difflib
 import hashlib
 import http.client
 import logging
@@ -23,6 +24,8 @@ _TIMEOUT_S = 30.0
 # and a TensorRT engine are programs too
 _HARMLESS_FILES = (".onnx", ".tflite")
 _HARMLESS_FOLDERS = ("_openvino_model", "_ncnn_model")
+# endings by which ultralytics tells a folder that is a model (its `export_formats`)
+_FOLDERS = ("_model", ".mlpackage", ".aimodel")
 _TORCH_FILES = (".pt", ".pth", ".torchscript", ".ts")
 
 
@@ -51,9 +54,10 @@ def find_weights(weights: Path | str, *, trust: bool = False, progress: bool = F
     published = [known for known in KNOWN.values() if path.is_file() and path.stat().st_size == known.size_bytes]
     if published and sha256_of(path) in {known.sha256 for known in published}:
         return path
+    kind = "folder" if path.is_dir() else path.suffix or "file"
     raise UserError(
-        f"{path}: a {path.suffix or 'file'} of this format can run code when it is loaded; if you trust where it comes "
-        "from, give --trust-weights (trust_weights=True), or use an .onnx export"
+        f"{path}: a {kind} of this format can run code when it is loaded; if you trust where it comes from, give "
+        "--trust-weights (trust_weights=True), or use an .onnx export"
     )
 
 
@@ -64,6 +68,8 @@ def find_checkpoint(checkpoint: Path | str, *, progress: bool = False) -> Path:
         UserError: nothing is there, it cannot be fetched, is no weights file, or not the file that its name promises.
     """
     path = _locate(checkpoint, progress=progress)
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; give the checkpoint file")
     check_weights_file(path)
     _check_known_name(path)
     return path
@@ -78,9 +84,11 @@ def _locate(weights: Path | str, *, progress: bool) -> Path:
         return fetch(KNOWN[name], progress=progress)
     if name != path.name:
         raise UserError(f"{weights}: no such file; give the path of a weights file")
+    near = difflib.get_close_matches(name, KNOWN, n=3, cutoff=0.0)
     raise UserError(
-        f"{weights}: no such file, and no name that is fetched ({', '.join(KNOWN)}); "
-        f"other models of {_RELEASE} are downloaded by hand and given by their path"
+        f"{weights}: no such file, and none of the {len(KNOWN)} names that are fetched: the nearest are "
+        f"{', '.join(near)}, all are in markers.known_weights.KNOWN; other models of {_RELEASE} are downloaded by hand "
+        "and given by their path"
     )
 
 
@@ -154,6 +162,11 @@ def check_weights_file(path: Path) -> None:
     if path.is_dir():
         if not any(path.iterdir()):
             raise UserError(f"{path}: is an empty folder; give a weights file")
+        if not path.name.lower().endswith(_FOLDERS):
+            raise UserError(
+                f"{path}: is a folder; give the weights file in it, or a folder that ultralytics exported, whose name "
+                "ends as in yolo11n_openvino_model"
+            )
         return
     try:
         with path.open("rb") as file:

@@ -1,6 +1,7 @@
 """Weights files: fetched whole or not at all, recognised for what they are, and trusted only when known."""
 
 import hashlib
+import importlib
 import io
 import os
 import subprocess
@@ -226,8 +227,41 @@ def test_graphs_without_code_need_no_trust(tmp_path: Path) -> None:
         assert find_weights(path) == path
     (tmp_path / "m_saved_model").mkdir()
     (tmp_path / "m_saved_model" / "saved_model.pb").write_bytes(b"graph")
-    with pytest.raises(UserError, match="--trust-weights"):
+    with pytest.raises(UserError, match=r"a folder of this format can run code.*--trust-weights"):
         find_weights(tmp_path / "m_saved_model")
+    assert find_weights(tmp_path / "m_saved_model", trust=True) == tmp_path / "m_saved_model"
+
+
+def test_every_folder_that_ultralytics_exports_is_one(tmp_path: Path) -> None:
+    suffixes = importlib.import_module("ultralytics.engine.exporter").export_formats()["Suffix"]
+    folders = [suffix for suffix in suffixes if suffix.startswith("_") and "." not in suffix]
+    assert {"_openvino_model", "_ncnn_model", "_saved_model"} <= set(folders)
+    for suffix in (*folders, ".mlpackage"):
+        path = tmp_path / f"m{suffix}"
+        path.mkdir()
+        (path / "part").write_bytes(b"net")
+        check_weights_file(path)
+
+
+@pytest.mark.parametrize("name", ["weights", "yolo11n.pt", "model.d"])
+def test_any_other_folder_is_told(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "mine.pt").write_bytes(WHOLE)
+    for find in (find_weights, lambda path: find_weights(path, trust=True), find_checkpoint):
+        with pytest.raises(UserError, match=rf"{name}: is a folder; give the (weights|checkpoint) file") as raised:
+            find(folder)
+        assert "run code" not in str(raised.value)
+
+
+def test_a_misspelt_name_gets_the_nearest_ones(cache: Path) -> None:
+    with pytest.raises(UserError) as raised:
+        find_weights("yolo11x_seg.pt")
+    told = str(raised.value)
+    assert "nearest are yolo11x-seg.pt, " in told and "known_weights.KNOWN" in told and len(told) < 400
+    assert sum(name in told for name in KNOWN) == 3
+    with pytest.raises(UserError, match=r"sam_vit_b_01ec64\.pth"):
+        find_checkpoint("sam_vit_b.pth")
 
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 6182636\n"
