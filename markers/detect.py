@@ -53,6 +53,8 @@ _LOAD_ERRORS = (
     OSError,
     EOFError,
 )
+# most formats do not tell a file that was cut short from one of another kind
+_MEND = "if it may be cut short, fetch or export it again, else give another model"
 
 
 def detect(
@@ -204,7 +206,7 @@ def _load(path: Path) -> Any:
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: needs the package {error.name}, which is not installed; install it") from error
     except _LOAD_ERRORS as error:
-        raise UserError(f"{path}: ultralytics cannot load it ({_first_line(error)}); give another model") from error
+        raise UserError(f"{path}: ultralytics cannot load it ({_first_line(error)}); {_MEND}") from error
     if model.task not in _TASKS:
         raise UserError(f"{path}: is a model for {model.task}; give one that detects or segments objects")
     return model
@@ -292,7 +294,7 @@ def _batch_limit(model: Any, path: Path, options: dict[str, Any]) -> int | None:
     except ModuleNotFoundError as error:
         raise UserError(f"{path}: needs the package {error.name}, which is not installed; install it") from error
     except _LOAD_ERRORS as error:
-        raise UserError(f"{path}: ultralytics cannot run it ({_first_line(error)}); give another model") from error
+        raise UserError(f"{path}: ultralytics cannot run it ({_first_line(error)}); {_MEND}") from error
     backend = model.predictor.model
     free = getattr(backend, "format", "") == "pt" or getattr(backend, "dynamic", False)
     return None if free else max(int(getattr(backend, "batch", 1)), 1)

@@ -239,6 +239,12 @@ def test_other_kinds_of_models_and_broken_ones_are_told(tiny_models: Path, tmp_p
     (tmp_path / "cut.tflite").write_bytes(b"\x1c\0\0\0TFL3" + bytes(1000))
     with pytest.raises(UserError, match=r"cut\.tflite: ultralytics cannot"):
         detect(scan, weights=tmp_path / "cut.tflite")
+    whole = _shared("yolov8n-seg_int8.tflite").read_bytes()
+    for part in (len(whole) // 10, len(whole) // 2, len(whole) - 2000):
+        (tmp_path / "half.tflite").write_bytes(whole[:part])
+        with pytest.raises(UserError, match=r"half\.tflite: .*cut short, fetch or export it again") as raised:
+            detect(scan, weights=tmp_path / "half.tflite")
+        assert "\n" not in str(raised.value)
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07" + bytes(100))
     with pytest.raises(UserError, match=r"net\.onnx: (needs the package onnx|ultralytics cannot)"):
         detect(scan, weights=tmp_path / "net.onnx")
