@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bev.surface import Surface
-from markers.instance import Instance, fit_box, vertex_instance_ids
+from markers.instance import Instance, fit_box, vertex_instance_ids, without_strays
 from markers.structure import Graph, surface_graph
 
 _OWN_SHARE_MIN = 0.5
@@ -44,7 +44,8 @@ def merge_instances(surface: Surface, detected: Sequence[Instance], others: Sequ
             vertices = _own_vertices(graph, vertices, taken)
         if not len(vertices):
             continue
-        box = other.box if len(vertices) == len(other.vertices) else fit_box(surface.vertices[vertices])
+        whole = len(vertices) == len(other.vertices)
+        box = other.box if whole else fit_box(without_strays(surface.vertices[vertices]))
         merged.append(replace(other, id=next_id, vertices=vertices, box=box))
         next_id += 1
     return merged

@@ -85,6 +85,14 @@ def test_specks_beyond_a_detected_thing_do_not_stretch_the_box():
         )
 
 
+def test_a_single_stray_vertex_does_not_stretch_the_box_of_what_is_left():
+    surface = _plate()
+    surface.vertices[0] = (-0.9, -0.9, 1.9)  # still joined to its neighbours by faces
+    cup = _instance(1, _square(26, 30, 10, 14), "detect", "cup")
+    _, plate = merge_instances(surface, [cup], [_instance(1, WHOLE)])
+    assert 0 in plate.vertices and plate.box.size.max() < SIDE * STEP_M and plate.box.size[2] == 0
+
+
 def test_nothing_detected_and_nothing_else_are_legal():
     other = _instance(4, _square(0, 9, 0, 9))
     assert [i.id for i in merge_instances(_plate(), [], [other])] == [1]
