@@ -11,6 +11,8 @@ from markers.layers import DEPTH_MAX_PX
 from markers.lifting import Sighting
 
 _BLEED_MAX_PX = 15
+_ROUNDING_PX = 1
+"""So far the edges of faultless masks are off, because points are looked up at whole pixels."""
 _CORE_PX, _CORE_SHARE = 2, 0.3
 """How much deeper than bleeding a cell lies in the core of a mask: pixels, at most that share of a thin mask."""
 _EDGE_PX = 3
@@ -147,4 +149,7 @@ def _bleed_px(sightings: list[Sighting], cell_count: int) -> int:
     usually = float(seldom[_BLEED_MAX_PX + 1 :].sum() / max(count[_BLEED_MAX_PX + 1 :].sum(), 1))
     met = count[1 : _BLEED_MAX_PX + 1] > 0  # images narrower than `DEPTH_WIDTH_PX` do not have every depth
     clean = met & (share[1 : _BLEED_MAX_PX + 1] < usually + _BLEEDING_SHARE)
-    return int(clean.argmax()) if clean.any() else _BLEED_MAX_PX if met.any() else 0
+    if not met.any():
+        return 0
+    bleed_px = int(clean.argmax()) if clean.any() else _BLEED_MAX_PX
+    return bleed_px if bleed_px > _ROUNDING_PX else 0
