@@ -75,6 +75,24 @@ def test_a_table_that_swallowed_a_detected_cup_stays_a_table_without_it():
     assert merged[1].vertices.dtype == np.int32
 
 
+def test_a_chair_of_which_masks_show_the_back_is_no_second_chair():
+    back = _instance(4, _square(0, 30, 0, 12), "detect", "chair")
+    assert merge_instances(_plate(), [back], [_instance(1, WHOLE)]) == [back]
+
+
+def test_a_chair_that_lies_mostly_elsewhere_leaves_the_table_that_reached_over_it():
+    """It has two fifths of the table's vertices, but those are less than half of its own."""
+    chair, table = _square(0, 30, 0, 18), _square(0, 30, 10, 30)
+    merged = merge_instances(_plate(), [_instance(1, chair, "detect", "chair")], [_instance(1, table)])
+    assert [i.id for i in merged] == [1, 2] and np.array_equal(merged[1].vertices, _square(0, 30, 18, 30))
+
+
+def test_a_tray_that_is_a_quarter_of_its_table_leaves_the_table():
+    tray = _instance(1, _square(8, 23, 8, 23), "detect", "tray")
+    merged = merge_instances(_plate(), [tray], [_instance(1, WHOLE)])
+    assert [len(i.vertices) for i in merged] == [225, 675]
+
+
 def test_specks_beyond_a_detected_thing_do_not_stretch_the_box():
     strip = _instance(1, _square(24, 28, 0, 30), "detect", "bench")
     for mesh in (True, False):
