@@ -7,6 +7,7 @@ other file imports it.
 import logging
 import pickle
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,8 @@ def segment(
         as it was. Boxes in which the model sees nothing are left out, and counted in the log.
 
     Raises:
-        UserError: no usable checkpoint, a frame that the scan lacks, or a box that is empty, not finite or off its
-            image.
+        UserError: no usable checkpoint, a frame that the scan lacks, a box that is empty, not finite or off its image,
+            or the device's memory is full.
     """
     known = {frame.index: frame for frame in scan.frames}
     missing = sorted(set(detections) - set(known))
@@ -90,7 +91,8 @@ def _segmented(
         masks = np.zeros((0, frame.camera.height, frame.camera.width), bool)
         if len(boxes):
             _, image = next(images)
-            masks = _masks_of_boxes(predictor, image, boxes.xyxy)
+            with _memory_told(predictor.device):
+                masks = _masks_of_boxes(predictor, image, boxes.xyxy)
         held = np.any(masks, axis=(1, 2))
         left_out += int(np.count_nonzero(~held))
         yield frame.index, _with_masks(boxes, held, masks[held])
@@ -126,7 +128,7 @@ def segment_everything(
         predicted overlap, `class_id` -1 and `data["class_name"]` "object": they are no votes on a label.
 
     Raises:
-        UserError: no usable checkpoint.
+        UserError: no usable checkpoint, or the device's memory is full.
     """
     sam = load_sam(checkpoint, model_type=model_type, device=device, progress=progress)
     generator = require("segment_anything", "detect").SamAutomaticMaskGenerator(
@@ -139,7 +141,8 @@ def _everything(scan: Scan, generator: Any, *, progress: bool) -> "Iterator[tupl
     images = decoded_ahead(scan.frames, ahead=_FRAMES_AHEAD)
     for frame in track(scan.frames, "Segmenting", show=progress):
         _, image = next(images)
-        found = [mask for mask in generator.generate(image) if mask["area"] > 0]
+        with _memory_told(generator.predictor.device):
+            found = [mask for mask in generator.generate(image) if mask["area"] > 0]
         found.sort(key=lambda mask: (-mask["predicted_iou"], mask["area"], mask["bbox"]))
         yield frame.index, _proposals(found, (frame.camera.height, frame.camera.width))
 
@@ -200,7 +203,8 @@ def load_sam(
     """The model of a checkpoint, its size told from the weights themselves; no code of the file is run.
 
     Raises:
-        UserError: the file is no segment-anything checkpoint, or of another type than `model_type`.
+        UserError: the file is no segment-anything checkpoint, of another type than `model_type`, or the model does not
+            fit the device's memory.
     """
     device = choose_device(device)
     path = find_checkpoint(checkpoint, progress=progress)
@@ -217,7 +221,21 @@ def load_sam(
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: does not fit segment-anything ({reason}); give one of its checkpoints") from error
-    return sam.eval().to(device)
+    with _memory_told(device):
+        return sam.eval().to(device)
+
+
+@contextmanager
+def _memory_told(device: object) -> Iterator[None]:
+    """A device's memory that is full is the user's to mend."""
+    torch = require("torch", "detect")
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"segment-anything does not fit the memory of {device}: give a smaller checkpoint such as "
+            "sam_vit_b_01ec64.pth, or --device cpu"
+        ) from error
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -163,6 +163,25 @@ def test_a_frame_that_the_scan_lacks_is_told(checkpoint: Path) -> None:
         segment(image_scan([noise(60, 80)]), {0: _boxes(), 7: _boxes()}, checkpoint=checkpoint)
 
 
+@pytest.mark.parametrize("place", ["SamPredictor.set_image", "SamPredictor.predict_torch", "modeling.Sam.to"])
+def test_a_full_device_is_told_in_one_line(checkpoint: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """As CUDA raises it, wherever it happens: embedding, decoding, or moving the model there."""
+    import torch
+
+    def full(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(f"segment_anything.{place}", full)
+    scan, boxes = image_scan([noise(60, 80)]), {0: _boxes([5, 5, 60, 50])}
+    runs = [lambda: segment(scan, boxes, checkpoint=checkpoint, device="cpu")]
+    if place != "SamPredictor.predict_torch":  # the generator decodes by itself
+        runs.append(lambda: segment_everything(scan, checkpoint=checkpoint, points_per_side=2, device="cpu"))
+    for run in runs:
+        with pytest.raises(UserError, match="does not fit the memory of cpu: give a smaller checkpoint") as raised:
+            dict(run())
+        assert "\n" not in str(raised.value)
+
+
 def test_everything_is_proposed_without_a_class(checkpoint: Path) -> None:
     scan = image_scan([noise(60, 80, k) for k in range(2)])
     options = {"checkpoint": checkpoint, "points_per_side": 4, "quality_min": -9.0, "stability_min": 0.0}
