@@ -14,6 +14,7 @@ from bev.surface import SurfaceCaster
 from markers import associate, instance_map
 
 SEEDS = (1, 7)
+GLOSSY = frozenset({"fridge", "television", "monitor"})
 RENDERED_PX = 50
 
 
@@ -82,6 +83,10 @@ def test_an_annotated_mesh_rendered_into_few_views(dilated_px: int, purity: floa
     assert tally.purity >= purity, str(tally)
 
 
+def _without(detections: sv.Detections, labels: frozenset[str]) -> sv.Detections:
+    return detections[[name not in labels for name in detections.data["class_name"]]] if len(detections) else detections
+
+
 def _rendered(room: TrueRoom) -> tuple[Scan, dict[int, sv.Detections]]:
     """Depth and masks of the labelled surface in every third frame; labels are the objects' numbers."""
     caster = SurfaceCaster(room.surface)
@@ -108,8 +113,11 @@ def test_depth_is_not_needed_where_there_is_a_surface():
     blind = room.scan.with_frames(
         tuple(replace(frame, depth_camera=None, read_depth=None) for frame in room.scan.frames[::2])
     )
-    detections = {frame.index: room.detections[frame.index] for frame in blind.frames}
+    # what returns no depth is not in the fused surface either, and rays pass through it to the wall
+    glossy = {item.id for item in room.walk.room.objects if item.label in GLOSSY}
+    detections = {frame.index: _without(room.detections[frame.index], GLOSSY) for frame in blind.frames}
     tally = Tally()
-    tally.add(room, associate(blind, room.surface, detections))
+    truth = room.truth.without(sorted(glossy & set(room.truth.ids().tolist())))
+    tally.add(replace(room, truth=truth), associate(blind, room.surface, detections))
     assert tally.one_id >= 0.95 * tally.objects, str(tally)
     assert tally.purity >= 0.98, str(tally)
