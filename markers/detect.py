@@ -16,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -147,7 +147,7 @@ def _run(
         found = _detections(result, frame, masks=model.task == "segment")
         held = ~empty_boxes(found.xyxy)
         left_out += int(np.count_nonzero(~held))
-        yield frame.index, found if held.all() else found[held]
+        yield frame.index, cast("sv.Detections", found[held])
     if left_out:
         _log.warning("%d boxes were empty, as boxes in the margin around an image are, and were left out", left_out)
     if full:

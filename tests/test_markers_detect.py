@@ -68,7 +68,8 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("models")
     for name in ("yolov8n-seg", "yolov8n-cls", "yolov8n-world", "yoloe-v8n-seg"):
         torch.manual_seed(0)
-        ultralytics.YOLO(f"{name}.yaml").save(folder / f"{name}.pt")
+        # not under the name of a published file, which no other file may have
+        ultralytics.YOLO(f"{name}.yaml").save(folder / f"{name.replace('yolov8n-seg', 'tiny-seg')}.pt")
     yield folder
     shutil.rmtree(folder)
 
@@ -163,7 +164,7 @@ def test_the_model_gets_bgr_in_batches_and_few_images_wait(tiny_models: Path, mo
 
     monkeypatch.setattr(module, "_predict", spy)
     stream = iter_detections(
-        scan.with_frames(frames), weights=tiny_models / "yolov8n-seg.pt", trust_weights=True, batch_size=4
+        scan.with_frames(frames), weights=tiny_models / "tiny-seg.pt", trust_weights=True, batch_size=4
     )
     assert decoded == [] and batches == []
     next(stream)
@@ -176,7 +177,7 @@ def test_the_model_gets_bgr_in_batches_and_few_images_wait(tiny_models: Path, mo
 
 def test_the_thread_ends_with_the_stream(tiny_models: Path) -> None:
     scan = image_scan([noise(96, 128, seed) for seed in range(30)])
-    stream = iter_detections(scan, weights=tiny_models / "yolov8n-seg.pt", trust_weights=True, batch_size=2)
+    stream = iter_detections(scan, weights=tiny_models / "tiny-seg.pt", trust_weights=True, batch_size=2)
     next(stream)
     del stream
     gc.collect()
@@ -191,10 +192,10 @@ def test_a_frame_that_does_not_decode_is_told(tiny_models: Path) -> None:
 
     frames = (scan.frames[0], replace(scan.frames[1], read_color=broken), scan.frames[2])
     with pytest.raises(UserError, match=r"broken\.jpg"):
-        detect(scan.with_frames(frames), weights=tiny_models / "yolov8n-seg.pt", trust_weights=True)
+        detect(scan.with_frames(frames), weights=tiny_models / "tiny-seg.pt", trust_weights=True)
     wrong = replace(scan.frames[1], read_color=lambda: noise(50, 60))
     with pytest.raises(UserError, match="frame 1: its colour image is 60x50 px, its camera 128x96"):
-        detect(scan.with_frames((wrong,)), weights=tiny_models / "yolov8n-seg.pt", trust_weights=True)
+        detect(scan.with_frames((wrong,)), weights=tiny_models / "tiny-seg.pt", trust_weights=True)
 
 
 def test_it_says_when_a_frame_held_more_than_is_kept(
@@ -202,13 +203,13 @@ def test_it_says_when_a_frame_held_more_than_is_kept(
 ) -> None:
     monkeypatch.setattr(module, "MOST_PER_FRAME", 5)
     scan = image_scan([noise(96, 128, seed) for seed in range(2)])
-    found = detect(scan, weights=tiny_models / "yolov8n-seg.pt", trust_weights=True, score_min=0.0)
+    found = detect(scan, weights=tiny_models / "tiny-seg.pt", trust_weights=True, score_min=0.0)
     assert [len(each) for each in found.values()] == [5, 5]
     assert "2 frames hold 5 detections or more" in caplog.text
 
 
 def test_frames_of_two_sizes_do_not_change_each_other(tiny_models: Path) -> None:
-    options = {"weights": tiny_models / "yolov8n-seg.pt", "trust_weights": True, "score_min": 0.0}
+    options = {"weights": tiny_models / "tiny-seg.pt", "trust_weights": True, "score_min": 0.0}
     images = [noise(96, 128), noise(120, 90), noise(96, 128, 1)]
     mixed = detect(image_scan(images), **options)
     for k, image in enumerate(images):
@@ -218,7 +219,7 @@ def test_frames_of_two_sizes_do_not_change_each_other(tiny_models: Path) -> None
 
 
 def test_a_pickle_is_loaded_only_when_trusted(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, scan = tiny_models / "yolov8n-seg.pt", image_scan([noise(96, 128)])
+    path, scan = tiny_models / "tiny-seg.pt", image_scan([noise(96, 128)])
     with pytest.raises(UserError, match="--trust-weights"):
         detect(scan, weights=path)
     content = path.read_bytes()
@@ -391,7 +392,7 @@ def test_words_reach_the_model(
 @pytest.mark.gpu
 def test_cuda_sees_what_the_cpu_sees(tiny_models: Path) -> None:
     scan = image_scan([noise(96, 128, seed) for seed in range(3)])
-    options = {"weights": tiny_models / "yolov8n-seg.pt", "trust_weights": True, "score_min": 0.0}
+    options = {"weights": tiny_models / "tiny-seg.pt", "trust_weights": True, "score_min": 0.0}
     cpu, cuda = detect(scan, device="cpu", **options), detect(scan, device="cuda", **options)
     for k in cpu:
         assert abs(len(cpu[k]) - len(cuda[k])) <= 3
@@ -429,7 +430,7 @@ def test_nothing_is_reported_installed_or_left_behind(tiny_models: Path, tmp_pat
         "PYTHONPATH": os.pathsep.join(map(str, (Path(__file__).parent, Path(__file__).parents[1]))),
     }
     done = subprocess.run(
-        [sys.executable, "-c", QUIET, str(tiny_models / "yolov8n-seg.pt")],
+        [sys.executable, "-c", QUIET, str(tiny_models / "tiny-seg.pt")],
         cwd=here,
         env=environment,
         capture_output=True,
