@@ -28,7 +28,7 @@ class Cells:
     normals: np.ndarray
     """(X, 3) float32, unit length; zero where the surface in the cell faces both ways, or the surface is a cloud."""
     pairs: np.ndarray
-    """(E, 2) int32: neighbours that share a face, an edge or a corner, each pair once."""
+    """(E, 2) int32: neighbours that share a face, an edge or a corner, each pair once, ascending."""
     block_ends: np.ndarray
     """(B,) int64: where each block of neighbouring cells ends in the order of cells."""
     block_centers: np.ndarray
@@ -101,7 +101,7 @@ def surface_cells(surface: Surface, voxel_size_m: float) -> Cells:
     return Cells(
         points=mean[order].astype(np.float32),
         normals=sides[order].astype(np.float32),
-        pairs=np.sort(rank[pairs], axis=1).astype(np.int32),
+        pairs=_distinct(rank[pairs]).astype(np.int32),
         block_ends=ends,
         block_centers=centers,
         sample_cells=rank[cells].astype(np.int32),

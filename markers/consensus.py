@@ -102,21 +102,34 @@ def _patches(evidence: Evidence, cells: Cells, least_views: int) -> np.ndarray:
     together, apart, unclear = np.zeros((3, len(pairs)), np.int32)
     masked = np.zeros(count, np.int32)
     a, b = pairs.T
-    mask_of = np.empty(count, np.int32)
+    # pairs lie in the order of their first cells, so those of a block are one run of them
+    ends = np.searchsorted(a, cells.block_ends)
+    mask_of = np.full(count, -3, np.int32)  # -3 = not seen
     for seen, masks in evidence.cores:
-        # -3 = not seen
-        mask_of.fill(-3)
         mask_of[seen] = masks
         masked[seen[masks >= 0]] += 1
-        of_a, of_b = mask_of[a], mask_of[b]
-        lower, upper = np.minimum(of_a, of_b), np.maximum(of_a, of_b)
-        together += (lower == upper) & (lower >= 0)
-        unclear += lower == -2
-        apart += (lower != upper) & (lower >= -1)
+        for start, end in _runs(np.searchsorted(cells.block_ends, seen, side="right"), ends):
+            of_a, of_b = mask_of[a[start:end]], mask_of[b[start:end]]
+            lower, upper = np.minimum(of_a, of_b), np.maximum(of_a, of_b)
+            together[start:end] += (lower == upper) & (lower >= 0)
+            unclear[start:end] += lower == -2
+            apart[start:end] += (lower != upper) & (lower >= -1)
+        mask_of[seen] = -3
     most = np.maximum(masked[a], masked[b])
     linked = (together >= least_views) & (together >= _LINK_SHARE * (together + apart + _UNCLEAR_WEIGHT * unclear))
     linked &= together >= _LINK_VIEWS_SHARE * most
     return _components(pairs[linked], count)
+
+
+def _runs(blocks: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
+    """From where to where the entries of some blocks, (n,) ascending, lie, neighbouring blocks as one run."""
+    if not len(blocks):
+        return []
+    used = blocks[np.append(True, np.diff(blocks) > 0)]
+    gaps = np.flatnonzero(np.diff(used) > 1)
+    first, last = used[np.append(0, gaps + 1)], used[np.append(gaps, len(used) - 1)]
+    starts = np.append(0, ends)[first]
+    return list(zip(starts.tolist(), ends[last].tolist(), strict=True))
 
 
 def _components(pairs: np.ndarray, count: int) -> np.ndarray:

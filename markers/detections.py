@@ -168,7 +168,7 @@ def _write_index(path: Path, frames: list[int]) -> None:
 def _write_whole(path: Path, arrays: dict[str, np.ndarray]) -> None:
     temporary = path.with_name(_HALF + path.name)
     with temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
 
 

@@ -69,8 +69,7 @@ def mask_layers(detections: "sv.Detections", width: int, height: int) -> Layers:
 def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
     """Put a mask onto larger ones."""
     rows, depth_px = layers.rows[patch.window], layers.depth_px[patch.window]
-    below = np.where(patch.mask, rows, -1)
-    counts = np.bincount(below.ravel() + 1)[1:]
+    counts = np.bincount(rows[patch.mask] + 1)[1:]
     shared = [(int(other), int(counts[other])) for other in np.flatnonzero(counts)]
     for other, count in shared:
         if count >= _SAME_IOU * (patch.px + area[other] - count):
@@ -78,11 +77,14 @@ def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
             return
     depth = _inside_depth(patch, layers.rows.shape)
     layers.thickness_px[patch.row] = depth.max()
-    wins = patch.mask & ((below < 0) | (depth > depth_px))
-    for other, count in shared:
-        if count >= _NESTED_SHARE * patch.px:
-            wins |= below == other
-    rows[wins], depth_px[wins] = patch.row, depth[wins]
+    wins = patch.mask
+    if shared:
+        wins = patch.mask & (depth > depth_px)  # where there is no mask yet its depth is 0
+        for other, count in shared:
+            if count >= _NESTED_SHARE * patch.px:
+                wins |= patch.mask & (rows == other)
+    np.copyto(rows, patch.row, where=wins)
+    np.copyto(depth_px, depth, where=wins)
 
 
 def _patch(detections: "sv.Detections", row: int) -> _Patch | None:
@@ -113,8 +115,9 @@ def _inside_depth(patch: _Patch, shape: tuple[int, ...]) -> np.ndarray:
             padded[edge] = False
     distance = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     # without any edge the distance is as large as a number can be
-    scaled = np.ceil(np.minimum(distance, shape[1]) * (DEPTH_WIDTH_PX / shape[1]))
-    return np.minimum(scaled, DEPTH_MAX_PX).astype(np.uint8)
+    scaled = np.minimum(distance, DEPTH_MAX_PX * shape[1] / DEPTH_WIDTH_PX)
+    # rounded up, by OpenCV in one pass
+    return cv2.convertScaleAbs(scaled, alpha=DEPTH_WIDTH_PX / shape[1], beta=0.499)
 
 
 def _place(patch: _Patch) -> tuple[int, int, int, int]:

@@ -82,7 +82,9 @@ def _voted(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells
     if not len(speaking):
         return np.full(len(cell_objects), BACKGROUND, np.int32)
     votes, against = _votes(evidence, support, speaking, int(cell_objects.max()) + 1)
-    contradicted = against.data >= _CONTRADICTED
+    voted = np.zeros(len(cell_objects), bool)
+    voted[votes.col] = True
+    contradicted = (against.data >= _CONTRADICTED) & ~voted[against.col]
     contradicted[contradicted] = _near(against, contradicted, cell_objects, cells)
     result[against.col[contradicted]] = BACKGROUND
     contra = _at(against, votes.row, votes.col)
@@ -130,7 +132,7 @@ def _at(matrix: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Entries of a coo_matrix at places; scipy's own indexing takes a hundred times as long."""
     width = np.int64(matrix.shape[1])
     keys, wanted = matrix.row * width + matrix.col, rows * width + columns
-    order = np.argsort(keys)
+    order = np.argsort(keys, kind="stable")  # they are sorted as good as always
     place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
     return np.where(keys[place] == wanted, matrix.data[place], 0)
 

@@ -52,7 +52,6 @@ def associate_kitchen(work: Path) -> dict[str, float]:
 
 def film_long(work: Path) -> dict[str, float]:
     """A synthetic room's walk of 1,000 frames: depth as files, and the masks of the 15 largest things in each."""
-    import cv2
     from mask_noise import as_detections
 
     import bev
@@ -70,8 +69,7 @@ def film_long(work: Path) -> dict[str, float]:
     def frames() -> Iterator[tuple[int, object]]:
         for frame in walk.scan.frames:
             view = caster.view(frame.camera)
-            millimetres = np.rint(view.depth * 1000).astype(np.uint16)
-            (work / "depth" / f"{frame.index}.png").write_bytes(cv2.imencode(".png", millimetres)[1].tobytes())
+            np.save(work / "depth" / f"{frame.index}.npy", np.rint(view.depth * 1000).astype(np.uint16))
             ids = markers.instance_map(view, near)
             found, px = np.unique(ids[ids >= 0], return_counts=True)
             largest = np.sort(found[np.argsort(-px)[:MASKS]])
@@ -92,8 +90,6 @@ def _nearest(walk, surface) -> np.ndarray:
 
 
 def associate_long(work: Path) -> dict[str, float]:
-    import cv2
-
     import markers
     from bev.surface import load_surface
     from bev.synthetic import film, synthetic_room
@@ -101,7 +97,7 @@ def associate_long(work: Path) -> dict[str, float]:
     walk = film(synthetic_room(3), frames=LONG_FRAMES, noise=False)
 
     def read(index: int) -> Callable[[], np.ndarray]:
-        return lambda: cv2.imread(str(work / "depth" / f"{index}.png"), cv2.IMREAD_UNCHANGED).astype(np.float32) / 1000
+        return lambda: np.load(work / "depth" / f"{index}.npy").astype(np.float32) / 1000
 
     frames = tuple(replace(f, depth_camera=f.camera, read_depth=read(f.index)) for f in walk.scan.frames)
     scan, surface = walk.scan.with_frames(frames), load_surface(work / "long.ply")
