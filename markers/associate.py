@@ -70,8 +70,10 @@ def associate(
     cell_objects = split(evidence, cell_objects, cells)
     cell_objects, support = settle(evidence, cell_objects, cells)
     labels = [vote_on_label(evidence, support, number)[0] for number in range(int(cell_objects.max(initial=-1)) + 1)]
-    cell_objects = rejoin(evidence, cell_objects, cells, labels)
-    cell_objects = without_islands(evidence, cell_objects, cells)
+    joined = rejoin(evidence, cell_objects, cells, labels)
+    if joined is not cell_objects:
+        support = find_support(evidence, joined)
+    cell_objects = without_islands(evidence, support, joined, cells)
     return _instances(evidence, find_support(evidence, cell_objects), cells, cell_objects, surface, min_views)
 
 

@@ -59,7 +59,7 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
         labels: one per object, "" where nobody said.
 
     Returns:
-        (X,) int32, the object of every cell, counted anew.
+        (X,) int32, the object of every cell, counted anew; the same array where nothing was joined.
     """
     count = len(labels)
     names = np.array(labels)
@@ -77,6 +77,8 @@ def rejoin(evidence: Evidence, cell_objects: np.ndarray, cells: Cells, labels: S
         if a != b and apart <= _APART_SHARE * (together + apart):
             agreement.join(a, b)
             whole[whole == b] = a
+    if (whole == np.arange(count)).all():
+        return cell_objects
     return np.append(np.unique(whole, return_inverse=True)[1], -1)[cell_objects].astype(np.int32)
 
 

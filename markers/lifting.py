@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DEPTH_TOLERANCE_M, _DEPTH_TOLERANCE_SHARE = 0.02, 0.02
 """Metres, and of the distance: how far a cell may lie from the depth that is measured and still be what is seen."""
-EDGES_PX = (3, 6, 9, 12, 15)
+EDGES_PX = (3, 6, 9, 14)
 """At `DEPTH_WIDTH_PX`: how finely the distance to the edge of something nearer is told."""
 _EDGE_M, _EDGE_SHARE = 0.05, 0.05
 """Metres, and of the distance: so much nearer is much nearer."""

@@ -7,7 +7,7 @@ import numpy as np
 from bev.errors import require
 from markers.cells import Cells
 from markers.evidence import Evidence
-from markers.votes import find_support
+from markers.votes import Support, find_support
 
 _CELLS_MIN = 4
 _MINOR_VIEWS_MIN = 3
@@ -53,11 +53,12 @@ def split(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> np.ndar
     return np.where(new >= 0, new, cell_objects).astype(np.int32)
 
 
-def without_islands(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
+def without_islands(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
     """Drop detached pieces of objects that the object's own masks mostly leave out.
 
     Args:
         evidence: of all frames.
+        support: which masks are the object's.
         cell_objects: (X,) int32, the object of every cell, -1 = none.
         cells: of the surface.
 
@@ -76,7 +77,7 @@ def without_islands(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) 
     order = np.lexsort([-np.arange(count), size])  # of equals the first one wins
     largest[object_of[order]] = order
     islands = np.flatnonzero(largest[object_of] != np.arange(count))
-    denied = _denied(evidence, cell_objects, part, object_of, size, islands)
+    denied = _denied(evidence, support, part, object_of, size, islands)
     dropped = np.zeros(count + 1, bool)
     dropped[islands[denied]] = True
     return np.where(dropped[part], -1, cell_objects).astype(np.int32)
@@ -84,7 +85,7 @@ def without_islands(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) 
 
 def _denied(
     evidence: Evidence,
-    cell_objects: np.ndarray,
+    support: Support,
     part: np.ndarray,
     object_of: np.ndarray,
     size: np.ndarray,
@@ -98,7 +99,6 @@ def _denied(
     inside = np.flatnonzero(on >= 0)
     ones = np.ones(len(inside), np.float32)
     member = csr_matrix((ones, (inside, on[inside])), shape=(len(part), len(islands)))
-    support = find_support(evidence, cell_objects)
     speaking = np.flatnonzero(support.object_of >= 0)
     frame_count, object_count = len(evidence.frames), int(object_of.max()) + 1
     detected = np.zeros((frame_count, object_count), bool)
