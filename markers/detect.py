@@ -223,13 +223,16 @@ def _quiet_ultralytics() -> Any:
         (folder / "Ultralytics" / "settings.json").write_text(json.dumps(settings), encoding="utf-8")
         os.environ |= {"YOLO_CONFIG_DIR": str(folder), "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
         os.environ.setdefault("YOLO_VERBOSE", "false")
+    image, torch = require("PIL.Image", "detect"), require("torch", "detect")
     omp_threads, cv_threads = os.environ.get("OMP_NUM_THREADS"), cv2.getNumThreads()
+    image_open, torch_save = image.open, torch.save
     with np.printoptions():
         ultralytics = require("ultralytics", "detect")
         events = require("ultralytics.utils.events", "detect")
     if omp_threads is None:
         os.environ.pop("OMP_NUM_THREADS", None)
     cv2.setNumThreads(cv_threads)
+    image.open, torch.save = image_open, torch_save  # it puts functions of its own in their place
     # where somebody else imported it first, with other settings
     require("ultralytics.utils.checks", "detect").AUTOINSTALL = False
     events.events.enabled = False

@@ -443,3 +443,16 @@ def test_nothing_is_reported_installed_or_left_behind(tiny_models: Path, tmp_pat
     assert Path(told["folder"]).is_relative_to(temporary)
     assert [str(path) for folder in (home, here) for path in folder.rglob("*")] == []
     assert [path.name for path in temporary.iterdir() if "ltralytics" in path.name] == []
+
+
+def test_importing_ultralytics_leaves_pillow_and_torch_as_they_were():
+    """In a process of its own: it replaces their functions, and readers of broken images then asked for plugins."""
+    script = """
+import torch
+from PIL import Image
+before = Image.open, torch.save
+from importlib import import_module
+import_module("markers.detect")._quiet_ultralytics()
+assert (Image.open, torch.save) == before
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

@@ -137,7 +137,8 @@ def _pillow_decodes(path: str) -> bool:
     try:
         with Image.open(path) as image:
             image.load()
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, ImportError):
+        # ImportError: another package of the process may have made Pillow ask for plugins that are not there
         return False
     return True
 
