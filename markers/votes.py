@@ -130,6 +130,8 @@ def _near(entries: Any, chosen: np.ndarray, cell_objects: np.ndarray, cells: Cel
 
 def _at(matrix: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """Entries of a coo_matrix at places; scipy's own indexing takes a hundred times as long."""
+    if not matrix.nnz:
+        return np.zeros(len(rows))
     width = np.int64(matrix.shape[1])
     keys, wanted = matrix.row * width + matrix.col, rows * width + columns
     order = np.argsort(keys, kind="stable")  # they are sorted as good as always

@@ -13,6 +13,7 @@ from small_room import (
     CHEST,
     CUP,
     LABELS,
+    SIZE,
     STOOL,
     TABLE,
     Masks,
@@ -504,3 +505,12 @@ def _refused(room: SmallRoom, detections: dict[int, sv.Detections], *words: str)
 def test_sizes_and_counts_must_be_positive(room: SmallRoom, options: dict):
     with pytest.raises(ValueError, match="positive"):
         associate(room.scan, room.surface, detected(room.masks()), **options)
+
+
+def test_a_mask_over_the_whole_image_in_every_frame():
+    """Then no frame speaks against anything: all that is seen is one object."""
+    room = small_room()
+    everywhere = np.ones((1, *SIZE[::-1]), bool)
+    found = associate(room.scan, room.surface, {f.index: as_detections(everywhere, ["room"]) for f in room.scan.frames})
+    assert [instance.label for instance in found] == ["room"]
+    assert len(found[0].vertices) > 0.5 * len(room.surface.vertices)
