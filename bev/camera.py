@@ -105,6 +105,12 @@ class Camera:
         """The same camera in another world frame."""
         return replace(self, world_from_camera=world_from_old @ self.world_from_camera)
 
+    def scaled(self, factor: float) -> "Camera":
+        """The same camera in a world `factor` times as large."""
+        world_from_camera = self.world_from_camera.copy()
+        world_from_camera[:3, 3] *= factor
+        return replace(self, world_from_camera=world_from_camera)
+
 
 @dataclass(frozen=True, eq=False)
 class OrthoCamera:

@@ -1,16 +1,19 @@
-"""A scan: posed frames that decode on access, whatever capture format they came from."""
+"""A scan: frames that decode on access, whatever capture format they came from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from bev.camera import Camera
+from bev.sparse import SparsePoints
 
 Poses = Literal["world_from_camera", "camera_from_world"]
 Axes = Literal["opencv", "opengl"]
+Units = Literal["metre", "arbitrary"]
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,16 @@ class Frame:
         depth_camera = self.depth_camera.moved(world_from_old) if self.depth_camera else None
         return replace(self, camera=self.camera.moved(world_from_old), depth_camera=depth_camera)
 
+    def scaled(self, factor: float) -> "Frame":
+        """The same frame in a world `factor` times as large: depth grows with it."""
+        depth_camera = self.depth_camera.scaled(factor) if self.depth_camera else None
+        read_depth = self.read_depth and partial(_scaled_depth, self.read_depth, factor)
+        return replace(self, camera=self.camera.scaled(factor), depth_camera=depth_camera, read_depth=read_depth)
+
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Posed frames in time order, and what the capture knows about its world."""
+    """Frames in time order, and what the capture knows about them and their world."""
 
     name: str
     path: Path
@@ -67,8 +76,14 @@ class Scan:
     """(3,) float64: up in this world, where the format defines it."""
     axes_are_walls: bool = False
     """The capture already has walls along x and y (ScanNet's axisAlignment): only the floor may move."""
-    units: str = "metre"
-    """"metre" or "arbitrary"."""
+    units: Units = "metre"
+    """"arbitrary": what images alone tell, of unknown size; nobody may then claim metres."""
+    has_poses: bool = True
+    """False: no frame has a pose yet: colour cameras stand at the identity, depth cameras at `color_from_depth`."""
+    has_intrinsics: bool = True
+    """False: the calibration is a guess and the lens may distort; `bev.posing` finds both."""
+    sparse: SparsePoints | None = None
+    """Structure from motion's points, where the poses came with some."""
     surface_path: Path | None = None
     """The capture's own mesh or point cloud."""
     files_beside: tuple[Path, ...] = ()
@@ -76,7 +91,7 @@ class Scan:
     source_from_surface: np.ndarray = field(default_factory=lambda: np.eye(4))
     """(4, 4): brings that surface's vertices into the frames' world as it was read."""
     world_from_source: np.ndarray = field(default_factory=lambda: np.eye(4))
-    """(4, 4): what `moved` has done to the world since the scan was read."""
+    """(4, 4): what `moved` and `scaled` have done to the world since the scan was read; rigid unless scaled."""
     warnings: tuple[str, ...] = ()
     """What the reader left out, one line each."""
     reading: Reading | None = None
@@ -98,7 +113,18 @@ class Scan:
             self,
             frames=tuple(frame.moved(world_from_old) for frame in self.frames),
             up_hint=None if self.up_hint is None else world_from_old[:3, :3] @ self.up_hint,
+            sparse=self.sparse and self.sparse.moved(world_from_old),
             world_from_source=world_from_old @ self.world_from_source,
+        )
+
+    def scaled(self, factor: float, *, units: Units | None = None) -> "Scan":
+        """The same scan in a world `factor` times as large, in `units` if they are other ones then."""
+        return replace(
+            self,
+            frames=tuple(frame.scaled(factor) for frame in self.frames),
+            sparse=self.sparse and self.sparse.scaled(factor),
+            world_from_source=np.diag([factor, factor, factor, 1.0]) @ self.world_from_source,
+            units=units or self.units,
         )
 
     def with_frames(self, frames: tuple[Frame, ...]) -> "Scan":
@@ -108,3 +134,7 @@ class Scan:
     def centers(self) -> np.ndarray:
         """(n, 3) float64, metres: where the colour camera stood."""
         return np.array([frame.camera.center for frame in self.frames]).reshape(-1, 3)
+
+
+def _scaled_depth(read_depth: Callable[[], np.ndarray], factor: float) -> np.ndarray:
+    return read_depth() * np.float32(factor)
