@@ -79,7 +79,7 @@ def test_frames_thinned_out_keep_their_numbers_and_their_lines(scene):
     assert frame.index == 2 and frame.camera.world_from_camera == pytest.approx(walk(3)[2], abs=1e-7)
 
 
-def test_a_trajectory_too_short_or_malformed_or_missing_is_named(scene):
+def test_a_trajectory_too_short_or_malformed_is_named(scene):
     rows = (scene / "traj.txt").read_text().splitlines()
     (scene / "traj.txt").write_text("\n".join(rows[:2]))
     with pytest.raises(UserError, match="frame 2 has colour and depth but no pose"):
@@ -87,9 +87,12 @@ def test_a_trajectory_too_short_or_malformed_or_missing_is_named(scene):
     (scene / "traj.txt").write_text("\n".join([rows[0], "1 2 3", rows[2]]))
     with pytest.raises(UserError, match=r"traj\.txt line 2: must hold 16 numbers, holds 3"):
         read_scan(scene)
+
+
+def test_without_a_trajectory_the_scan_has_no_poses(scene):
     (scene / "traj.txt").unlink()
-    with pytest.raises(UserError, match=r"traj\.txt is missing"):
-        read_scan(scene)
+    scan = read_scan(scene)
+    assert not scan.has_poses and len(scan.frames) == 3 and scan.up_hint is None
 
 
 def test_a_pose_of_nan_is_skipped_and_its_line_named(scene):

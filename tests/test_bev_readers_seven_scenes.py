@@ -197,3 +197,35 @@ def test_the_calibration_that_sequences_share_is_named_as_files_beside(tmp_path)
     write_matrix(shared.with_name("color_from_depth.txt"), np.eye(4))
     assert read_scan(sequence).files_beside == (shared, shared.with_name("color_from_depth.txt"))
     assert read_scan(shared.parent).files_beside == ()  # all within the folder that was given
+
+
+def test_without_poses_colour_stands_at_the_identity_and_depth_beside_it(tmp_path):
+    write(tmp_path)
+    color_from_depth = looking_from(0.03, 0.01, 0.0, yaw_deg=5)
+    write_matrix(tmp_path / "color_from_depth.txt", color_from_depth)
+    posed = read_scan(tmp_path)
+    ignored = read_scan(tmp_path, ignore_poses=True)
+    for file in tmp_path.glob("*.pose.txt"):
+        file.unlink()
+    for scan in (ignored, read_scan(tmp_path)):
+        assert posed.has_poses and not scan.has_poses and scan.units == "metre" and len(scan.frames) == 3
+        for frame, with_pose in zip(scan.frames, posed.frames, strict=True):
+            assert (frame.camera.world_from_camera == np.eye(4)).all()
+            assert frame.color_from_depth == pytest.approx(color_from_depth, abs=1e-6)
+            assert frame.color_from_depth == pytest.approx(with_pose.color_from_depth, abs=1e-6)
+            assert frame.read_depth is not None and with_pose.read_depth is not None
+            assert (frame.read_depth() == with_pose.read_depth()).all()
+
+
+def test_some_poses_missing_is_a_fault_and_not_a_scan_without(tmp_path):
+    write(tmp_path)
+    (tmp_path / "frame-000010.pose.txt").unlink()
+    with pytest.raises(UserError, match="frame 10 has colour and depth but no pose"):
+        read_scan(tmp_path)
+
+
+def test_a_surface_given_for_a_capture_without_poses_is_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "room.ply").write_text("")
+    with pytest.raises(UserError, match="a surface needs the poses"):
+        read_scan(tmp_path, ignore_poses=True, surface=tmp_path / "room.ply")

@@ -156,7 +156,7 @@ def test_a_listed_image_that_is_missing_is_named(tmp_path):
     [
         ("rgb.txt", "1305031102.5", "must hold a time stamp and a file name"),
         ("groundtruth.txt", "1305031102.5 1 2 3", "must hold 8 numbers"),
-        ("groundtruth.txt", None, r"groundtruth\.txt is missing"),
+        ("depth.txt", None, r"depth\.txt is missing"),
     ],
 )
 def test_malformed_and_missing_lists_are_named(tmp_path, name, row, message):
@@ -182,3 +182,10 @@ def test_images_of_another_folder_are_named_as_files_beside(tmp_path):
 def test_what_is_left_out_is_told_in_the_scans_warnings_and_not_logged_as_well(tmp_path, caplog):
     write(tmp_path, cameras(3), pose_at=[0.0, 1 / 30, 9.0])
     assert len(read_scan(tmp_path, intrinsics=INTRINSICS).warnings) == 1 and not caplog.text
+
+
+def test_without_ground_truth_the_scan_has_no_poses(tmp_path):
+    write(tmp_path, cameras(3))
+    (tmp_path / "groundtruth.txt").unlink()
+    scan = read_scan(tmp_path, intrinsics=INTRINSICS)
+    assert not scan.has_poses and len(scan.frames) == 3 and not scan.warnings

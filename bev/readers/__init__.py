@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
 from bev.errors import UserError
 from bev.readers import replica, scannet, seven_scenes, tum
 from bev.readers.capture import Capture, scan_from
+from bev.readers.options import ReadOptions
 from bev.scan import Axes, Poses, Scan
 
 Format = Literal["7scenes", "scannet", "tum", "replica"]
@@ -18,8 +19,10 @@ Format = Literal["7scenes", "scannet", "tum", "replica"]
 class _Reader:
     name: Format
     looks_like: Callable[[Path], bool]
-    read: Callable[[Path, str | None], Capture]
+    read: Callable[[Path, ReadOptions], Capture | Scan]
     looked_for: str
+    rank: int = 0
+    """Of several that fit, the lowest rank is meant: exports of one tool often hold another's beside."""
 
 
 _READERS = (
@@ -28,6 +31,7 @@ _READERS = (
     _Reader("tum", tum.looks_like, tum.read, tum.LOOKED_FOR),
     _Reader("replica", replica.looks_like, replica.read, replica.LOOKED_FOR),
 )
+"""Each gives the files of an RGB-D capture, or where its layout is another kind of thing, a scan."""
 
 
 def read_scan(
@@ -39,8 +43,10 @@ def read_scan(
     axes: Axes | None = None,
     intrinsics: str | None = None,
     surface: Path | str | None = None,
+    long_side_px: int = 1280,
+    ignore_poses: bool = False,
 ) -> Scan:
-    """Open a posed RGB-D capture; no image is decoded until a frame is asked for it.
+    """Open a capture; no image is decoded until a frame is asked for it.
 
     A frame's `index` is the number in its file name (TUM: its place among the colour images), its `timestamp_s` the
     capture's own where it has time stamps (TUM), else index / 30.
@@ -55,6 +61,8 @@ def read_scan(
             7-Scenes: the depth camera's, and colour's unless that has a file of its own. ScanNet: the colour camera's,
             and depth's, scaled to its size, unless that has. TUM and Replica: the one camera of both, undistorted.
         surface: mesh or point cloud to use in place of the capture's own, in the world of the stored poses.
+        long_side_px: films and photos that are larger are decoded at this size.
+        ignore_poses: leave out the poses that the capture brings, so that `bev.posing` finds them anew.
 
     Returns:
         The scan in the capture's own world; what was left out is in `Scan.warnings`.
@@ -70,17 +78,15 @@ def read_scan(
     # the folder's name names the scan, which "." lacks; links stay, since files are looked for beside them
     folder = folder.resolve() if ".." in folder.parts else folder.absolute()
     reader = _reader_for(folder, format)
+    options = ReadOptions(
+        depth_scale, poses, axes, intrinsics, None if surface is None else Path(surface), long_side_px, ignore_poses
+    )
+    found = reader.read(folder, options)
     # `--intrinsics` is a file where there is one of that name, see `given_K`
     given = (Path(intrinsics),) if intrinsics is not None and Path(intrinsics).is_file() else ()
-    return scan_from(
-        reader.read(folder, intrinsics),
-        reader.name,
-        depth_scale=depth_scale,
-        poses=poses or "world_from_camera",
-        axes=axes or "opencv",
-        surface=None if surface is None else Path(surface),
-        given_files=given,
-    )
+    if isinstance(found, Scan):
+        return replace(found, files_beside=found.files_beside + given)
+    return scan_from(found, reader.name, options, given)
 
 
 def _check_arguments(

@@ -18,6 +18,7 @@ from bev.errors import UserError
 from bev.readers.calibration import given_K, pinhole
 from bev.readers.capture import FRAMES_PER_SECOND, Capture, numbered_files, whole_frames
 from bev.readers.images import image_size
+from bev.readers.options import ReadOptions
 from bev.readers.poses import parse_numbers
 
 LOOKED_FOR = "results/frame000000.jpg, results/depth000000.png, traj.txt, ../cam_params.json"
@@ -34,12 +35,12 @@ def looks_like(path: Path) -> bool:
     return (path / "traj.txt").is_file() or any(results.glob("frame[0-9]*.jpg"))
 
 
-def read(path: Path, intrinsics: str | None = None) -> Capture:
+def read(path: Path, options: ReadOptions) -> Capture:
     """List the frames of a scene.
 
     Args:
         path: the scene's folder, with `results/` and `traj.txt`.
-        intrinsics: in place of those in `cam_params.json`; colour and depth share one camera.
+        options: `intrinsics` are in place of those in `cam_params.json`; colour and depth share one camera.
 
     Raises:
         UserError: missing files, a calibration that is none.
@@ -49,10 +50,10 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         raise UserError(f"{results} is missing: the folder of the images")
     colors = numbered_files(results, r"frame(\d+)\.(?:jpg|jpeg|png)")
     depths = numbered_files(results, r"depth(\d+)\.png")
-    poses = _trajectory(path / "traj.txt")
-    numbers = whole_frames(path, colors, depths, lambda number: number < len(poses))
+    poses = None if options.ignore_poses else _trajectory(path / "traj.txt")
+    numbers = whole_frames(path, colors, depths, None if poses is None else lambda number: number < len(poses))
     parameters_file, parameters = _camera_parameters(path)
-    camera = _camera(path, parameters_file, parameters, intrinsics, image_size(colors[numbers[0]]))
+    camera = _camera(path, parameters_file, parameters, options.intrinsics, image_size(colors[numbers[0]]))
     mesh = path.parent / f"{path.name}_mesh.ply"
     return Capture(
         name=path.name,
@@ -61,7 +62,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         timestamps_s=[number / FRAMES_PER_SECOND for number in numbers],
         color_paths=[colors[number] for number in numbers],
         depth_paths=[depths[number] for number in numbers],
-        stored_poses=poses[numbers],
+        stored_poses=None if poses is None else poses[numbers],
         pose_names=[f"{path / 'traj.txt'} line {number + 1}" for number in numbers],
         color_camera=camera,
         depth_camera=camera.resized(*image_size(depths[numbers[0]])),
@@ -73,10 +74,10 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
     )
 
 
-def _trajectory(file: Path) -> np.ndarray:
-    """(n, 4, 4) as stored."""
+def _trajectory(file: Path) -> np.ndarray | None:
+    """(n, 4, 4) as stored; None where there is no such file."""
     if not file.is_file():
-        raise UserError(f"{file} is missing: one pose of 16 numbers per line and frame")
+        return None
     lines = file.read_text(encoding="ascii", errors="replace").rstrip().splitlines()
     poses = [parse_numbers(line, 16, f"{file} line {number}") for number, line in enumerate(lines, 1)]
     return np.array(poses, np.float64).reshape(-1, 4, 4)

@@ -18,6 +18,7 @@ from bev.camera import Camera
 from bev.readers.calibration import checked_rigid, given_K, pinhole, read_K, read_rigid
 from bev.readers.capture import FRAMES_PER_SECOND, Capture, numbered_files, whole_frames
 from bev.readers.images import image_size
+from bev.readers.options import ReadOptions
 from bev.readers.poses import parse_numbers, read_pose_files
 
 LOOKED_FOR = "color/0.jpg, depth/0.png, pose/0.txt, intrinsic/intrinsic_color.txt, intrinsic/intrinsic_depth.txt"
@@ -30,27 +31,28 @@ def looks_like(path: Path) -> bool:
     return (path / "color").is_dir() and ((path / "depth").is_dir() or (path / "pose").is_dir())
 
 
-def read(path: Path, intrinsics: str | None = None) -> Capture:
+def read(path: Path, options: ReadOptions) -> Capture:
     """List the frames of an exported scan.
 
     Args:
         path: the folder that holds `color/`; `<scene>.txt` and the mesh may lie in it or in the folder above.
-        intrinsics: of the colour camera; depth has `intrinsic_depth.txt`, or without it the same scaled to its size.
+        options: `intrinsics` are of the colour camera; depth has `intrinsic_depth.txt`, or without it the same scaled
+            to its size.
 
     Raises:
         UserError: missing files, a calibration or alignment that is none.
     """
     colors = _numbered(path, "color", r"(\d+)\.(?:jpg|jpeg|png)")
     depths = _numbered(path, "depth", r"(\d+)\.png")
-    poses = _numbered(path, "pose", r"(\d+)\.txt")
-    numbers = whole_frames(path, colors, depths, poses.__contains__)
+    poses = {} if options.ignore_poses else _numbered(path, "pose", r"(\d+)\.txt")
+    numbers = whole_frames(path, colors, depths, poses.__contains__ if poses else None)
     color_camera, depth_camera = _cameras(
-        path / "intrinsic", intrinsics, image_size(colors[numbers[0]]), image_size(depths[numbers[0]])
+        path / "intrinsic", options.intrinsics, image_size(colors[numbers[0]]), image_size(depths[numbers[0]])
     )
     scene_path = _scene_folder(path)
     scene_text = _scene_file(scene_path, ".txt")
     alignment = None if scene_text is None else _axis_alignment(scene_text)
-    pose_paths = [poses[number] for number in numbers]
+    pose_paths = [poses[number] for number in numbers if poses]
     return Capture(
         name=scene_path.name,
         path=path,
@@ -58,7 +60,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         timestamps_s=[number / FRAMES_PER_SECOND for number in numbers],
         color_paths=[colors[number] for number in numbers],
         depth_paths=[depths[number] for number in numbers],
-        stored_poses=read_pose_files(pose_paths),
+        stored_poses=read_pose_files(pose_paths) if poses else None,
         pose_names=pose_paths,
         color_camera=color_camera,
         depth_camera=depth_camera,

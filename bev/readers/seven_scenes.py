@@ -19,6 +19,7 @@ from bev.errors import UserError
 from bev.readers.calibration import given_K, pinhole, read_K, read_rigid
 from bev.readers.capture import FRAMES_PER_SECOND, Capture, numbered_files, whole_frames
 from bev.readers.images import Distortion, image_size
+from bev.readers.options import ReadOptions
 from bev.readers.poses import read_numbers, read_pose_files
 
 LOOKED_FOR = "frame-000000.color.jpg, frame-000000.depth.png, frame-000000.pose.txt, camera-intrinsics.txt"
@@ -38,12 +39,13 @@ def looks_like(path: Path) -> bool:
     return _has_frames(path) or bool(_sequences(path))
 
 
-def read(path: Path, intrinsics: str | None = None) -> Capture:
+def read(path: Path, options: ReadOptions) -> Capture:
     """List the frames of one sequence.
 
     Args:
         path: the folder of the frames, or one above that holds a single `seq-01`.
-        intrinsics: in place of `camera-intrinsics.txt`, so of the depth camera, and of colour unless that has its own.
+        options: `intrinsics` are in place of `camera-intrinsics.txt`, so of the depth camera, and of colour unless
+            that has its own.
 
     Raises:
         UserError: several sequences, missing files, a calibration that is none.
@@ -51,13 +53,13 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
     frames_path = _frames_folder(path)
     colors = numbered_files(frames_path, r"frame-(\d+)\.color\.(?:jpg|jpeg|png)")
     depths = numbered_files(frames_path, r"frame-(\d+)\.depth\.png")
-    poses = numbered_files(frames_path, r"frame-(\d+)\.pose\.txt")
-    numbers = whole_frames(frames_path, colors, depths, poses.__contains__)
+    poses = {} if options.ignore_poses else numbered_files(frames_path, r"frame-(\d+)\.pose\.txt")
+    numbers = whole_frames(frames_path, colors, depths, poses.__contains__ if poses else None)
     # the sequences of one scene share a calibration, which may lie beside their folders
     beside = frames_path.parent if _SEQUENCE.fullmatch(frames_path.name) else frames_path
-    depth_camera = _depth_camera(frames_path, beside, intrinsics, image_size(depths[numbers[0]]))
+    depth_camera = _depth_camera(frames_path, beside, options.intrinsics, image_size(depths[numbers[0]]))
     color_camera, distortion = _color_camera(frames_path, beside, depth_camera, image_size(colors[numbers[0]]))
-    pose_paths = [poses[number] for number in numbers]
+    pose_paths = [poses[number] for number in numbers if poses]
     return Capture(
         name=frames_path.name if beside == frames_path else f"{beside.name}-{frames_path.name}",
         path=path,
@@ -65,7 +67,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         timestamps_s=[number / FRAMES_PER_SECOND for number in numbers],
         color_paths=[colors[number] for number in numbers],
         depth_paths=[depths[number] for number in numbers],
-        stored_poses=read_pose_files(pose_paths),
+        stored_poses=read_pose_files(pose_paths) if poses else None,
         pose_names=pose_paths,
         color_camera=color_camera,
         depth_camera=depth_camera,

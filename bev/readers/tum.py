@@ -20,6 +20,7 @@ from bev.errors import UserError
 from bev.readers.calibration import given_K, pinhole
 from bev.readers.capture import Capture
 from bev.readers.images import Distortion, image_size
+from bev.readers.options import ReadOptions
 from bev.readers.poses import parse_numbers
 
 LOOKED_FOR = "rgb.txt, depth.txt, groundtruth.txt"
@@ -41,26 +42,29 @@ def looks_like(path: Path) -> bool:
     return sum((path / name).is_file() for name in ("rgb.txt", "depth.txt", "groundtruth.txt")) >= 2
 
 
-def read(path: Path, intrinsics: str | None = None) -> Capture:
+def read(path: Path, options: ReadOptions) -> Capture:
     """Match the three lists of a sequence; a frame's number is its place among the colour images.
 
     Args:
         path: the sequence's folder.
-        intrinsics: of an image without distortion, in place of the constants that go by the folder's name.
+        options: `intrinsics` are of an image without distortion, in place of the constants that go by the folder's
+            name.
 
     Raises:
         UserError: missing lists or images, no known calibration, under half of the colour images find partners.
     """
     color_times, color_files = _image_list(path, "rgb.txt")
     depth_times, depth_files = _image_list(path, "depth.txt")
-    pose_times, stored_poses = _ground_truth(path / "groundtruth.txt")
+    truth_file = path / "groundtruth.txt"
+    posed = truth_file.is_file() and not options.ignore_poses
+    pose_times, stored_poses = _ground_truth(truth_file) if posed else (color_times, np.zeros((0, 4, 4)))
     depth_of = associate(color_times, depth_times)
     pose_of = associate(color_times, pose_times)
     whole = sorted(depth_of.keys() & pose_of.keys())
     warnings = _left_out(path, color_files, depth_of, pose_of, whole)
     color_paths = [color_files[i] for i in whole]
     depth_paths = [depth_files[depth_of[i]] for i in whole]
-    camera, distortion = _camera(path, intrinsics, image_size(color_paths[0]))
+    camera, distortion = _camera(path, options.intrinsics, image_size(color_paths[0]))
     depth_size = image_size(depth_paths[0])
     if depth_size != (camera.width, camera.height):
         raise UserError(
@@ -74,7 +78,7 @@ def read(path: Path, intrinsics: str | None = None) -> Capture:
         timestamps_s=[float(color_times[i]) for i in whole],
         color_paths=color_paths,
         depth_paths=depth_paths,
-        stored_poses=stored_poses[[pose_of[i] for i in whole]],
+        stored_poses=stored_poses[[pose_of[i] for i in whole]] if posed else None,
         pose_names=[f"{path / 'groundtruth.txt'} at {pose_times[pose_of[i]]:.4f} s" for i in whole],
         color_camera=camera,
         depth_camera=camera,
