@@ -180,6 +180,19 @@ def invert_rigid(b_from_a: np.ndarray) -> np.ndarray:
     return a_from_b
 
 
+def scale_of(b_from_a: np.ndarray) -> float:
+    """By how much a similarity, (4, 4), makes lengths larger; NaN where it mirrors or is none."""
+    determinant = np.linalg.det(b_from_a[:3, :3]) if np.isfinite(b_from_a).all() else np.nan
+    return float(np.cbrt(determinant)) if determinant > 0 else np.nan
+
+
+def without_scale(b_from_a: np.ndarray) -> np.ndarray:
+    """The rigid motion that is left when a world of a, made as large as b by `scale_of`, is moved by (4, 4)."""
+    rigid = np.array(b_from_a, np.float64)
+    rigid[:3, :3] /= scale_of(b_from_a)
+    return rigid
+
+
 def transform_points(b_from_a: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (N, 3) in frame a to frame b, metres; float32 stays float32, all else becomes float64."""
     points = np.ascontiguousarray(points, np.float32 if points.dtype == np.float32 else np.float64)

@@ -82,6 +82,8 @@ class Scan:
     """False: no frame has a pose yet: colour cameras stand at the identity, depth cameras at `color_from_depth`."""
     has_intrinsics: bool = True
     """False: the calibration is a guess and the lens may distort; `bev.posing` finds both."""
+    is_film: bool = False
+    """Colour comes from a film: quick to read in order, slow in any other."""
     sparse: SparsePoints | None = None
     """Structure from motion's points, where the poses came with some."""
     surface_path: Path | None = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bev.camera import View, pixel_centers, transform_points
+from bev.camera import View, pixel_centers, transform_points, without_scale
 from bev.errors import UserError, require
 from bev.ply import Ply, read_ply, write_ply
 from bev.splat import splat, splat_reach_m
@@ -56,8 +56,8 @@ class Surface:
         return len(self.faces) > 0
 
     def moved(self, world_from_old: np.ndarray) -> "Surface":
-        """The same surface in another world frame: `world_from_old` is a (4, 4) rigid motion."""
-        normals = self.normals @ world_from_old[:3, :3].T
+        """The same surface in another world frame: `world_from_old` is a (4, 4) rigid motion or similarity."""
+        normals = self.normals @ without_scale(world_from_old)[:3, :3].T
         return replace(self, vertices=transform_points(world_from_old, self.vertices), normals=normals)
 
     def face_normals(self) -> tuple[np.ndarray, np.ndarray]:

@@ -112,7 +112,6 @@ def _unposed(
         has_poses=False,
         files_beside=capture.files_beside + given_files,
         warnings=capture.warnings + left,
-        reading=Reading(units_per_m),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bev.camera import Camera, OrthoCamera, rigid_fault
+from bev.camera import Camera, OrthoCamera, rigid_fault, scale_of, without_scale
 from bev.surface import Surface
 from markers.instance import Box, Instance, Marker
 
@@ -160,7 +160,7 @@ class SceneContents:
     units: str
     """"metre" or "arbitrary"."""
     world_from_source: np.ndarray
-    """(4, 4) float64, rigid: what was done to the capture's world."""
+    """(4, 4) float64: what was done to the capture's world; a rigid motion, times a scale where it had none."""
     cut_height_m: float | None
     """Nothing above this height is in the bird's-eye view; None: no cut."""
     bev: BevView
@@ -209,7 +209,7 @@ def find_fault(scene: SceneContents) -> str | None:
     """What contradicts itself in a scene, by the name of its key in scene.json; None when it is sound."""
     if scene.units not in UNITS:
         return f"units must be one of {', '.join(UNITS)}, found {scene.units!r}"
-    fault = rigid_fault(scene.world_from_source)
+    fault = _similarity_fault(scene.world_from_source)
     if fault:
         return f"world_from_source {fault}"
     across, down = scene.bev.camera.metres_per_pixel_xy
@@ -219,6 +219,11 @@ def find_fault(scene: SceneContents) -> str | None:
     fault = fault or _order_fault([instance.id for instance in scene.instances], "instances[{}].id")
     fault = fault or _order_fault(scene.trajectory.indices.tolist(), "trajectory.indices[{}]")
     return fault or _reference_fault(scene) or _vertex_fault(scene)
+
+
+def _similarity_fault(matrix: np.ndarray) -> str | None:
+    """Why a (4, 4) matrix is no rigid motion times a scale."""
+    return rigid_fault(matrix if np.isnan(scale_of(matrix)) else without_scale(matrix))
 
 
 def _order_fault(numbers: Sequence[int], key: str) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bev.camera import OrthoCamera
+from bev.camera import OrthoCamera, scale_of, without_scale
 from bev.render import Bev, caster_from_above
 from bev.scan import Frame, Scan
 from bev.surface import Surface
@@ -25,6 +25,7 @@ def save_room(folder: Path, scan: Scan, surface: Surface) -> None:
         color=np.array([frame.camera.world_from_camera for frame in scan.frames]),
         depth=np.array([_depth_pose(frame) for frame in scan.frames]),
         world_from_source=scan.world_from_source,
+        units=scan.units,
     )
 
 
@@ -41,7 +42,11 @@ def load_room(folder: Path, scan: Scan) -> tuple[Scan, Surface]:
             _posed(by_index[int(index)], color, depth)
             for index, color, depth in zip(cameras["indices"], cameras["color"], cameras["depth"], strict=True)
         ]
-        moved = scan.moved(cameras["world_from_source"])
+        world_from_source = cameras["world_from_source"]
+        # the capture may have been scaled already when it was posed
+        world_from_read = world_from_source @ np.linalg.inv(scan.world_from_source)
+        scaled = scan.scaled(scale_of(world_from_read), units="metre" if cameras["units"] == "metre" else "arbitrary")
+        moved = scaled.moved(without_scale(world_from_read))
     return moved.with_frames(tuple(frames)), surface
 
 

@@ -1,0 +1,104 @@
+"""What a scan lacks on its way to a surface: fewer frames of a film, poses, depth.
+
+Each step leaves a scan that has it already as it is, so that a caller may keep what each of them made.
+"""
+
+import logging
+
+from bev.errors import UserError
+from bev.scale import roughly_room_sized
+from bev.scan import Scan
+
+logger = logging.getLogger(__name__)
+
+KEY_FRAMES_MAX = 240
+STEREO = "stereo"
+
+
+def needs_thinning(scan: Scan, key_frames_max: int | None = None) -> bool:
+    """Whether only some of the frames will be used: of films, of what must be posed, and where a number was asked for.
+
+    Args:
+        scan: as read.
+        key_frames_max: how many at most; None is 240 where that is for us to say.
+    """
+    if scan.is_film:
+        return True
+    if key_frames_max is None and scan.has_poses and not needs_depth(scan):
+        return False
+    return len(scan.frames) > (key_frames_max or KEY_FRAMES_MAX)
+
+
+def thinned(scan: Scan, *, key_frames_max: int | None = None, progress: bool = False) -> Scan:
+    """The sharp frames that lie far enough apart; see `bev.keyframes`."""
+    if not needs_thinning(scan, key_frames_max):
+        return scan
+    from bev.keyframes import key_frames
+
+    fewer = key_frames(scan, count_max=key_frames_max or KEY_FRAMES_MAX, progress=progress)
+    logger.info("%s: uses %d of %d frames", scan.name, len(fewer.frames), len(scan.frames))
+    return fewer
+
+
+def posed(scan: Scan, *, depth: str = STEREO, device: str | None = None, progress: bool = False) -> Scan:
+    """The scan with poses: by structure from motion, or with a network's depth where the network gives poses too."""
+    if scan.has_poses:
+        return scan
+    from bev.learned import gives_poses, learned_reconstruction
+    from bev.posing import find_poses
+
+    if not scan.has_depth and depth != STEREO and gives_poses(depth):
+        logger.info("%s: no poses and no depth, takes both from %s", scan.name, depth)
+        return learned_reconstruction(scan, depth, device=device, progress=progress)
+    logger.info("%s: no poses, finds them by structure from motion", scan.name)
+    return find_poses(scan, progress=progress)
+
+
+def needs_depth(scan: Scan, *, fuse_depth: bool = False) -> bool:
+    """Whether a surface can be made only of depth that is still to be found."""
+    return not scan.has_depth and (scan.surface_path is None or fuse_depth)
+
+
+def with_depth(
+    scan: Scan, *, depth: str = STEREO, fuse_depth: bool = False, device: str | None = None, progress: bool = False
+) -> Scan:
+    """The scan with depth, where it needs any: by stereo, or by the network that `depth` names."""
+    if not needs_depth(scan, fuse_depth=fuse_depth):
+        return scan
+    from bev.learned import learned_depth
+    from bev.stereo import stereo_depth
+
+    scan = roughly_room_sized(scan)
+    if depth == STEREO:
+        logger.info("%s: no depth, finds it by stereo", scan.name)
+        return stereo_depth(scan, device=device, progress=progress)
+    return learned_depth(scan, depth, device=device, progress=progress)
+
+
+def complete(
+    scan: Scan,
+    *,
+    key_frames_max: int | None = None,
+    depth: str = STEREO,
+    fuse_depth: bool = False,
+    device: str | None = None,
+    progress: bool = False,
+) -> Scan:
+    """A scan with all that a surface is made of.
+
+    Args:
+        scan: as `read_scan` returned it.
+        key_frames_max: at most so many frames of a film, or of a capture without poses; None is 240.
+        depth: "stereo", or a network as `bev.learned` names them, such as "da3:depth-anything/DA3-BASE".
+        fuse_depth: depth is wanted although the capture brings a surface.
+        device: "cpu", "cuda" or "cuda:1" for stereo and networks; None takes CUDA where there is one.
+        progress: show bars.
+
+    Raises:
+        UserError: too little of the film could be posed, or a package or weights are missing.
+    """
+    if depth != STEREO and not depth.partition(":")[2]:
+        raise UserError(f"--depth {depth}: must be {STEREO} or KIND:MODEL, such as da3:depth-anything/DA3-BASE")
+    scan = thinned(scan, key_frames_max=key_frames_max, progress=progress)
+    scan = posed(scan, depth=depth, device=device, progress=progress)
+    return with_depth(scan, depth=depth, fuse_depth=fuse_depth, device=device, progress=progress)
