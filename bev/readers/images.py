@@ -1,7 +1,7 @@
 """Images of a capture: sizes from headers, decoding on access, lens distortion undone."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -15,34 +15,38 @@ _WHOLE_FILE_ENDS = (b"\xff\xd9", b"IEND\xaeB`\x82")
 
 @dataclass(frozen=True, eq=False)
 class Distortion:
-    """A lens's distortion; the map that undoes it is built on first use, once per scan."""
+    """A lens's distortion; the map that undoes it is built on first use, and kept while it is among the last used."""
 
     K: np.ndarray
     """(3, 3) float64 pixels; also of the pinhole camera that results."""
     coefficients: tuple[float, ...]
-    """k1 k2 p1 p2 k3, OpenCV's model."""
+    """OpenCV's model: k1 k2 p1 p2, then k3, then k4 k5 k6; of a fisheye lens its k1 k2 k3 k4."""
     width: int
     height: int
-
-    @cached_property
-    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
-        K = self.K.copy()
-        K[:2, 2] -= 0.5  # OpenCV counts the centre of the top-left pixel as (0, 0)
-        coefficients = np.array(self.coefficients, np.float64)
-        size = (self.width, self.height)
-        x, y = cv2.initUndistortRectifyMap(K, coefficients, np.eye(3), K, size, cv2.CV_32FC1)
-        return x, y
+    fisheye: bool = False
+    """OpenCV's fisheye model, in which the angle from the axis goes through the polynomial."""
 
     def undone_color(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 of the real lens as a pinhole camera sees it.
 
         What lies outside of the real image repeats its rim: black would be taken for the colour of the room.
         """
-        return cv2.remap(image, *self._maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return cv2.remap(image, *_maps(self), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def undone_depth(self, depth: np.ndarray) -> np.ndarray:
         """(H, W) depth of the real lens as a pinhole camera sees it, unmixed; 0 outside of the real image."""
-        return cv2.remap(depth, *self._maps, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+        return cv2.remap(depth, *_maps(self), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+@lru_cache(maxsize=8)  # a structure from motion may have given every image a lens of its own: gigabytes of maps
+def _maps(lens: Distortion) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the real image each pixel of the pinhole image is: x and y, (H, W) float32, OpenCV's pixels."""
+    K = lens.K.copy()
+    K[:2, 2] -= 0.5  # OpenCV counts the centre of the top-left pixel as (0, 0)
+    coefficients = np.array(lens.coefficients, np.float64)
+    undistort = cv2.fisheye.initUndistortRectifyMap if lens.fisheye else cv2.initUndistortRectifyMap
+    x, y = undistort(K, coefficients, np.eye(3), K, (lens.width, lens.height), cv2.CV_32FC1)
+    return x, y
 
 
 def image_size(path: str) -> tuple[int, int]:
@@ -62,13 +66,19 @@ def image_size(path: str) -> tuple[int, int]:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def read_color(path: str, size: tuple[int, int], distortion: Distortion | None = None) -> np.ndarray:
-    """Decode a colour image and undo its lens's distortion.
+def read_color(
+    path: str,
+    size: tuple[int, int],
+    distortion: Distortion | None = None,
+    stored_size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Decode a colour image, make it smaller if the scan wants that, and undo its lens's distortion.
 
     Args:
         path: JPEG or PNG; its EXIF orientation is ignored, because calibrations speak of the pixels as stored.
         size: (width, height) that the camera of the scan has.
         distortion: None for a pinhole image.
+        stored_size: (width, height) of the file where that is larger than `size`.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -77,7 +87,9 @@ def read_color(path: str, size: tuple[int, int], distortion: Distortion | None =
         UserError: missing, does not decode, cut short, or of another size.
     """
     image = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    _check_size(path, image, size)
+    _check_size(path, image, stored_size or size)
+    if stored_size is not None and stored_size != size:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
     return image if distortion is None else distortion.undone_color(image)
 
