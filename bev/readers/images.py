@@ -128,6 +128,27 @@ def read_depth(
     return stored * np.float32(1 / units_per_m)
 
 
+def read_confidence(path: str, size: tuple[int, int]) -> np.ndarray:
+    """Decode what a depth sensor thinks of each of its pixels.
+
+    Args:
+        path: 8-bit PNG with one channel.
+        size: (width, height) of the depth image.
+
+    Returns:
+        (H, W) uint8 as stored; 0 is the least.
+
+    Raises:
+        UserError: missing, does not decode, cut short, not 8 bit, or of another size.
+    """
+    stored = _decoded(path, cv2.IMREAD_UNCHANGED)
+    if stored.ndim != 2 or stored.dtype != np.uint8:
+        channels, bits = 1 if stored.ndim == 2 else stored.shape[2], stored.dtype.itemsize * 8
+        raise UserError(f"{path}: confidence must be an 8-bit PNG with one channel, this has {channels} of {bits} bit")
+    _check_size(path, stored, size)
+    return stored
+
+
 def _decoded(path: str, flags: int) -> np.ndarray:
     try:
         data = Path(path).read_bytes()
