@@ -6,6 +6,7 @@ import numpy as np
 
 from bev.errors import require
 from markers.cells import Cells
+from markers.connected import connected
 from markers.evidence import Evidence
 
 _LINK_SHARE = 0.75
@@ -120,7 +121,7 @@ def _patches(evidence: Evidence, cells: Cells, least_views: int) -> np.ndarray:
     most = np.maximum(masked[a], masked[b])
     linked = (together >= least_views) & (together >= _LINK_SHARE * (together + apart + _UNCLEAR_WEIGHT * unclear))
     linked &= together >= _LINK_VIEWS_SHARE * most
-    return _components(pairs[linked], count)
+    return _numbered(connected(pairs[linked], count))
 
 
 def _runs(blocks: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
@@ -134,17 +135,12 @@ def _runs(blocks: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
     return list(zip(starts.tolist(), ends[last].tolist(), strict=True))
 
 
-def _components(pairs: np.ndarray, count: int) -> np.ndarray:
-    """(X,) int32: connected cells, numbered by their first cell whatever the library does; -1 = in none, or too few."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    graph = coo_matrix((np.ones(len(pairs), np.int8), tuple(pairs.T)), shape=(count, count))
-    _, part = connected_components(graph, directed=False)
+def _numbered(part: np.ndarray) -> np.ndarray:
+    """Parts (X,) int counted by their first cell, whatever the library does: (X,) int32, -1 = of too few cells."""
     size = np.bincount(part, minlength=1)
     kept = np.flatnonzero(size >= _PATCH_CELLS_MIN)
-    first_cell = np.full(len(size), count)
-    np.minimum.at(first_cell, part, np.arange(count))
+    first_cell = np.full(len(size), len(part))
+    np.minimum.at(first_cell, part, np.arange(len(part)))
     number = np.full(len(size), -1, np.int32)
     number[kept[np.argsort(first_cell[kept])]] = np.arange(len(kept))
     return number[part]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from markers.connected import connected
 from markers.structure import Graph
 from markers.supports import LEVEL_BAND_M, SEAT_LEVEL_M, SLAB_M, Support, members
 
@@ -51,15 +52,10 @@ class Parts:
 
     def joined(self, pairs: list[tuple[int, int]]) -> "Parts":
         """With these pairs of labels joined too."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
         if not pairs:
             return self
         count = int(max(self.labels.max(initial=-1), self.roots.max(initial=-1))) + 1
-        a, b = np.array(pairs, np.int64).T
-        _, group = connected_components(coo_matrix((np.ones(len(a)), (a, b)), shape=(count, count)), directed=False)
-        group = group.astype(np.int64)
+        group = connected(np.array(pairs, np.int64), count).astype(np.int64)
         return replace(self, labels=np.where(self.labels >= 0, group[self.labels], -1), roots=group[self.roots])
 
 
@@ -255,9 +251,4 @@ def _mended(
 
 def _followed(parent: np.ndarray) -> np.ndarray:
     """The group of every node when each node is tied to its parent."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    count = len(parent)
-    ties = coo_matrix((np.ones(count), (np.arange(count), parent)), shape=(count, count))
-    return connected_components(ties, directed=False)[1]
+    return connected(np.stack([np.arange(len(parent)), parent], axis=1), len(parent))

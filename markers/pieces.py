@@ -6,6 +6,7 @@ import numpy as np
 
 from bev.errors import require
 from markers.cells import Cells
+from markers.connected import connected_of_label
 from markers.evidence import Evidence
 from markers.votes import Support, find_support
 
@@ -44,7 +45,7 @@ def split(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> np.ndar
     views = np.asarray(masks[speaking].sum(axis=0)).ravel()
     minor_views = np.asarray(masks[minor].sum(axis=0)).ravel()
     off = (minor_views >= _MINOR_VIEWS_MIN) & (minor_views > _MINOR_SHARE * views) & (cell_objects >= 0)
-    part = _connected(np.where(off, cell_objects, -1), cells)
+    part = connected_of_label(cells.pairs, np.where(off, cell_objects, -1))
     sizes = np.bincount(part[part >= 0], minlength=1)
     numbers = np.full(len(sizes), -1)
     kept = np.flatnonzero(sizes >= _CELLS_MIN)
@@ -65,7 +66,7 @@ def without_islands(evidence: Evidence, support: Support, cell_objects: np.ndarr
     Returns:
         (X,) int32, -1 also where a piece was dropped.
     """
-    part = _connected(cell_objects, cells)
+    part = connected_of_label(cells.pairs, cell_objects)
     count = int(part.max(initial=-1)) + 1
     if not count:
         return cell_objects
@@ -111,17 +112,3 @@ def _denied(
     asked = detected[:, object_of[islands]] & (shown > _ISLAND_SHOWN_SHARE * size[islands]) & (shown > 0)
     yes = (asked & (held > 0.5 * shown)).sum(axis=0)
     return 2 * yes <= asked.sum(axis=0)
-
-
-def _connected(values: np.ndarray, cells: Cells) -> np.ndarray:
-    """Connected cells of equal value: values (X,) int, -1 = left out, to (X,) int64, -1 = left out."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    a, b = cells.pairs.T
-    same = (values[a] == values[b]) & (values[a] >= 0)
-    ones = np.ones(int(same.sum()), np.int8)
-    graph = coo_matrix((ones, (a[same], b[same])), shape=(len(values),) * 2)
-    _, part = connected_components(graph, directed=False)
-    used, part = np.unique(np.where(values >= 0, part, -1), return_inverse=True)
-    return part - int(used[0] < 0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bev.surface import Surface, point_spacing_m
+from markers.connected import connected_of_label
 
 FLOOR_BAND_M = 0.05
 """Sensor noise and drift at 3 m are about 2 cm; what lies flatter than this cannot be told from the floor."""
@@ -39,17 +40,7 @@ class Graph:
 
     def components(self, labels: np.ndarray) -> np.ndarray:
         """Connected parts of equal label: labels (V,) int, negative = left out, to (V,) int64, -1 = left out."""
-        from scipy.sparse import coo_matrix
-        from scipy.sparse.csgraph import connected_components
-
-        a, b = self.edges.T
-        same = (labels[a] == labels[b]) & (labels[a] >= 0)
-        ones = np.ones(int(same.sum()), np.int8)
-        matrix = coo_matrix((ones, (a[same], b[same])), shape=(len(labels),) * 2)
-        _, part = connected_components(matrix, directed=False)
-        part = np.where(labels >= 0, part, -1)
-        used, inverse = np.unique(part, return_inverse=True)
-        return inverse - int((used < 0).any())
+        return connected_of_label(self.edges, labels)
 
 
 def surface_graph(surface: Surface) -> Graph:
