@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bev.errors import require
 from markers.cells import Cells
 from markers.connected import connected
 from markers.evidence import Evidence
@@ -159,13 +158,11 @@ class _Agreement:
             pieces: (X,) int32, the piece of every cell, -1 = none.
             count: of the pieces.
         """
-        csr_matrix = require("scipy.sparse").csr_matrix
-        inside = np.flatnonzero(pieces >= 0)
-        member = csr_matrix((np.ones(len(inside), np.float32), (inside, pieces[inside])), shape=(len(pieces), count))
+        held, shown = evidence.counts(pieces, count)
         self._frame_of_mask = evidence.frame_rows
-        self._size = np.bincount(pieces[inside], minlength=count)
-        self._shown = (evidence.seen @ member).toarray()  # (F, S) cells in view
-        self._held = (evidence.masks @ member).toarray()  # (M, S) cells in the mask
+        self._size = np.bincount(pieces[pieces >= 0], minlength=count)
+        self._shown = shown.toarray()  # (F, S) cells in view
+        self._held = held.toarray()  # (M, S) cells in the mask
         self._in_mask, self._masked, self._unmasked = self._judged(np.arange(count))
         self.views = self._masked.sum(axis=0)  # (S,) in how many frames a mask holds the piece
         self.together = self._in_mask.T @ self._in_mask

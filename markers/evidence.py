@@ -42,6 +42,21 @@ class Evidence:
     bleed_px: int
     """How far masks reach over the edges of what they show, pixels at 640 wide."""
 
+    def counts(self, cell_pieces: np.ndarray, count: int) -> tuple[Any, Any]:
+        """How many cells of every piece of surface each mask holds and each frame sees.
+
+        Args:
+            cell_pieces: (X,) int, the piece of every cell, an object or a part of one; -1 = none.
+            count: S, of the pieces.
+
+        Returns:
+            (M, S) and (F, S) csr_matrix float32.
+        """
+        inside = np.flatnonzero(cell_pieces >= 0)
+        entries = np.ones(len(inside), np.float32), (inside, cell_pieces[inside])
+        member = require("scipy.sparse").csr_matrix(entries, shape=(len(cell_pieces), count))
+        return self.masks @ member, self.seen @ member
+
 
 def gather(sightings: Iterable[Sighting], cell_count: int) -> Evidence:
     """Collect what all frames say.

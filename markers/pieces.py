@@ -1,10 +1,7 @@
 """Objects put right piece by piece: what frames show as two things is split, islands that masks deny are dropped."""
 
-from typing import Any
-
 import numpy as np
 
-from bev.errors import require
 from markers.cells import Cells
 from markers.connected import connected_of_label
 from markers.evidence import Evidence
@@ -93,20 +90,16 @@ def _denied(
     islands: np.ndarray,
 ) -> np.ndarray:
     """Whether most frames that detect an island's object and see the island leave it out: (n,) bool."""
-    csr_matrix = require("scipy.sparse").csr_matrix
     number = np.full(len(size) + 1, -1)
     number[islands] = np.arange(len(islands))
-    on = number[part]
-    inside = np.flatnonzero(on >= 0)
-    ones = np.ones(len(inside), np.float32)
-    member = csr_matrix((ones, (inside, on[inside])), shape=(len(part), len(islands)))
+    in_masks, in_view = evidence.counts(number[part], len(islands))
     speaking = np.flatnonzero(support.object_of >= 0)
     frame_count, object_count = len(evidence.frames), int(object_of.max()) + 1
     detected = np.zeros((frame_count, object_count), bool)
     detected[evidence.frame_rows[speaking], support.object_of[speaking]] = True
-    shown: Any = (evidence.seen @ member).toarray()
+    shown = in_view.toarray()
     held = np.zeros((frame_count, len(islands)), np.float32)
-    in_mask = (evidence.masks[speaking] @ member).tocoo()
+    in_mask = in_masks[speaking].tocoo()
     own = support.object_of[speaking[in_mask.row]] == object_of[islands[in_mask.col]]
     np.add.at(held, (evidence.frame_rows[speaking[in_mask.row[own]]], in_mask.col[own]), in_mask.data[own])
     asked = detected[:, object_of[islands]] & (shown > _ISLAND_SHOWN_SHARE * size[islands]) & (shown > 0)

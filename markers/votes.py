@@ -64,9 +64,7 @@ def find_support(evidence: Evidence, cell_objects: np.ndarray) -> Support:
     mask_count = evidence.masks.shape[0]
     if not count or not mask_count:
         return Support(np.full(mask_count, -1), np.zeros(mask_count), np.zeros(mask_count))
-    member = _members(cell_objects, count)
-    held = (evidence.masks @ member).toarray()
-    shown = (evidence.seen @ member).toarray()
+    held, shown = (counts.toarray() for counts in evidence.counts(cell_objects, count))
     best = held.argmax(axis=1)
     most = held[np.arange(mask_count), best]
     precision = most / np.maximum(held.sum(axis=1), 1)
@@ -143,13 +141,6 @@ def _best_of_cell(at: np.ndarray, strength: np.ndarray, objects: np.ndarray) -> 
     """Positions, one per different cell, of the strongest entry, the lower object on a tie."""
     order = np.lexsort([-objects, strength, at])
     return order[np.append(np.diff(at[order]) != 0, True)[: len(order)]]
-
-
-def _members(cell_objects: np.ndarray, count: int) -> Any:
-    """(X, count) csr_matrix, 1 where the cell is the object's."""
-    inside = np.flatnonzero(cell_objects >= 0)
-    ones = np.ones(len(inside), np.float32)
-    return require("scipy.sparse").csr_matrix((ones, (inside, cell_objects[inside])), shape=(len(cell_objects), count))
 
 
 def vote_on_label(evidence: Evidence, support: Support, object_number: int) -> tuple[str, float]:
