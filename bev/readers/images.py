@@ -86,7 +86,7 @@ def read_color(
     Raises:
         UserError: missing, does not decode, cut short, or of another size.
     """
-    image = _decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     _check_size(path, image, stored_size or size)
     if stored_size is not None and stored_size != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
@@ -116,7 +116,7 @@ def read_depth(
     Raises:
         UserError: missing, does not decode, cut short, not 16 bit, or of another size.
     """
-    stored = _decoded(path, cv2.IMREAD_UNCHANGED)
+    stored = decoded(path, cv2.IMREAD_UNCHANGED)
     if stored.ndim != 2 or stored.dtype != np.uint16:
         channels, bits = 1 if stored.ndim == 2 else stored.shape[2], stored.dtype.itemsize * 8
         raise UserError(f"{path}: depth must be a 16-bit PNG with one channel, this has {channels} of {bits} bit")
@@ -141,7 +141,7 @@ def read_confidence(path: str, size: tuple[int, int]) -> np.ndarray:
     Raises:
         UserError: missing, does not decode, cut short, not 8 bit, or of another size.
     """
-    stored = _decoded(path, cv2.IMREAD_UNCHANGED)
+    stored = decoded(path, cv2.IMREAD_UNCHANGED)
     if stored.ndim != 2 or stored.dtype != np.uint8:
         channels, bits = 1 if stored.ndim == 2 else stored.shape[2], stored.dtype.itemsize * 8
         raise UserError(f"{path}: confidence must be an 8-bit PNG with one channel, this has {channels} of {bits} bit")
@@ -149,7 +149,12 @@ def read_confidence(path: str, size: tuple[int, int]) -> np.ndarray:
     return stored
 
 
-def _decoded(path: str, flags: int) -> np.ndarray:
+def decoded(path: str, flags: int) -> np.ndarray:
+    """A whole image as OpenCV decodes it with `flags`: colours as BGR.
+
+    Raises:
+        UserError: missing, does not decode, or cut short.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
