@@ -1,5 +1,6 @@
 """Images of a capture: sizes from headers, decoding on access, lens distortion undone."""
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -86,8 +87,19 @@ def read_color(
     Raises:
         UserError: missing, does not decode, cut short, or of another size.
     """
-    image = decoded(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    _check_size(path, image, stored_size or size)
+    return color_from_bytes(_bytes(path), path, size, distortion, stored_size)
+
+
+def color_from_bytes(
+    data: bytes,
+    where: str,
+    size: tuple[int, int],
+    distortion: Distortion | None = None,
+    stored_size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """As `read_color`, of an image file that lies inside of another file; `where` names it in messages."""
+    image = _decoded(data, where, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    _check_size(where, image, stored_size or size)
     if stored_size is not None and stored_size != size:
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
@@ -155,25 +167,32 @@ def decoded(path: str, flags: int) -> np.ndarray:
     Raises:
         UserError: missing, does not decode, or cut short.
     """
+    return _decoded(_bytes(path), path, flags)
+
+
+def _bytes(path: str) -> bytes:
     try:
-        data = Path(path).read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _decoded(data: bytes, where: str, flags: int) -> np.ndarray:
     # some decoders fill what is missing with grey and say nothing
-    if not data.rstrip(b"\0").endswith(_WHOLE_FILE_ENDS) and not _pillow_decodes(path):
-        raise _undecodable(path)
+    if not data.rstrip(b"\0").endswith(_WHOLE_FILE_ENDS) and not _pillow_decodes(data):
+        raise _undecodable(where)
     image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
-        raise _undecodable(path)
+        raise _undecodable(where)
     return image
 
 
-def _pillow_decodes(path: str) -> bool:
+def _pillow_decodes(data: bytes) -> bool:
     """Slow and strict: for files with something behind their end marker, and for other image formats."""
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             image.load()
     except (OSError, SyntaxError, ValueError, ImportError):
         # ImportError: another package of the process may have made Pillow ask for plugins that are not there
