@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from bev.camera import Camera, transform_points
 from bev.errors import UserError
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
+from markers.ahead import done_ahead
 from markers.cells import Cells
 from markers.layers import DEPTH_WIDTH_PX, mask_layers
 
@@ -82,22 +82,17 @@ def sightings(
         return
     caster = None if all(by_index[index].read_depth for index in detections) else SurfaceCaster(surface)
 
-    def lift(each: "sv.Detections", frame: Frame) -> Sighting | None:
+    def lift(of_frame: "tuple[Frame, sv.Detections]") -> Sighting | None:
+        frame, each = of_frame
         check_masks(each, frame)
         return _lifted(frame, each, cells, caster) if len(each) else None
 
-    workers = min(4, os.cpu_count() or 1)
-    pool = ThreadPoolExecutor(workers)
-    try:
-        ahead = []
-        for index in sorted(detections):
-            # a mapping that reads from disk is asked by this thread alone
-            ahead.append(pool.submit(lift, detections[index], by_index[index]))
-            if len(ahead) > 2 * workers and (sighting := ahead.pop(0).result()) is not None:
-                yield sighting
-        yield from (sighting for future in ahead if (sighting := future.result()) is not None)
-    finally:
-        pool.shutdown(cancel_futures=True)
+    # a mapping that reads from disk is asked by this thread alone
+    pairs = ((by_index[index], detections[index]) for index in sorted(detections))
+    threads = min(4, os.cpu_count() or 1)
+    for sighting in done_ahead(lift, pairs, ahead=2 * threads + 1, threads=threads):
+        if sighting is not None:
+            yield sighting
 
 
 def check_masks(detections: "sv.Detections", frame: Frame) -> None:

@@ -181,7 +181,7 @@ def test_the_thread_ends_with_the_stream(tiny_models: Path) -> None:
     next(stream)
     del stream
     gc.collect()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
 
 
 def test_a_frame_that_does_not_decode_is_told(tiny_models: Path) -> None:
