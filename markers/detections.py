@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bev.errors import UserError, require
+from bev.scan import Frame, Scan
 
 if TYPE_CHECKING:
     import supervision as sv
@@ -25,6 +26,23 @@ _FRAME_NAME = re.compile(r"(-?\d+)\.npz")
 _OPTIONAL = ("confidence", "class_id", "tracker_id")
 _DATA = "data."
 """What names an entry of `Detections.data` in a frame's file."""
+
+
+def frames_of(detections: Mapping[int, "sv.Detections"], scan: Scan) -> dict[int, Frame]:
+    """The frame of the scan that each detections are of, in the order of the scan.
+
+    Raises:
+        UserError: the scan lacks a frame; names the first such.
+    """
+    strange = sorted(set(detections) - {frame.index for frame in scan.frames})
+    if strange:
+        held = sorted(frame.index for frame in scan.frames)
+        span = f", from {held[0]} to {held[-1]}" if held else ""
+        raise UserError(
+            f"detections of frame {strange[0]}{' and others' * (len(strange) > 1)}: {scan.name} has no such frame "
+            f"(it has {len(held)}{span}); give the scan that they are of"
+        )
+    return {frame.index: frame for frame in scan.frames if frame.index in detections}
 
 
 def check_boxes(xyxy: np.ndarray, frame_index: int, *, size: tuple[int, int] | None = None) -> None:

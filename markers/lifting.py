@@ -14,6 +14,7 @@ from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
 from markers.ahead import done_ahead
 from markers.cells import Cells
+from markers.detections import frames_of
 from markers.layers import DEPTH_WIDTH_PX, mask_layers
 
 if TYPE_CHECKING:
@@ -70,17 +71,10 @@ def sightings(
     Raises:
         UserError: detections of a frame that the scan lacks, or without masks, or of another size than the frame.
     """
-    by_index = {frame.index: frame for frame in scan.frames}
-    strange = sorted(set(detections) - set(by_index))
-    if strange:
-        span = f", from {min(by_index)} to {max(by_index)}" if by_index else ""
-        raise UserError(
-            f"detections of frame {strange[0]}{' and others' * (len(strange) > 1)}: {scan.name} has no such frame "
-            f"(it has {len(by_index)}{span}); detect on the scan that is associated"
-        )
-    if not len(detections):
+    frames = frames_of(detections, scan)
+    if not frames:
         return
-    caster = None if all(by_index[index].read_depth for index in detections) else SurfaceCaster(surface)
+    caster = None if all(frame.read_depth for frame in frames.values()) else SurfaceCaster(surface)
 
     def lift(of_frame: "tuple[Frame, sv.Detections]") -> Sighting | None:
         frame, each = of_frame
@@ -88,7 +82,7 @@ def sightings(
         return _lifted(frame, each, cells, caster) if len(each) else None
 
     # a mapping that reads from disk is asked by this thread alone
-    pairs = ((by_index[index], detections[index]) for index in sorted(detections))
+    pairs = ((frames[index], detections[index]) for index in sorted(frames))
     threads = min(4, os.cpu_count() or 1)
     for sighting in done_ahead(lift, pairs, ahead=2 * threads + 1, threads=threads):
         if sighting is not None:

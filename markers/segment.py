@@ -18,7 +18,7 @@ from bev.errors import UserError, require
 from bev.progress import track
 from bev.scan import Frame, Scan
 from markers.ahead import decoded_ahead
-from markers.detections import check_boxes, compact_masks
+from markers.detections import check_boxes, compact_masks, frames_of
 from markers.device import choose_device
 from markers.sam_shape import SamShape, sam_shape
 from markers.weights import find_checkpoint
@@ -67,14 +67,8 @@ def segment(
         UserError: no usable checkpoint, a frame that the scan lacks, a box that is empty, not finite or off its image,
             or the device's memory is full.
     """
-    known = {frame.index: frame for frame in scan.frames}
-    missing = sorted(set(detections) - set(known))
-    if missing:
-        raise UserError(
-            f"frame {missing[0]}: has detections, but the scan {scan.name} lacks it; give the scan they are of"
-        )
+    frames = list(frames_of(detections, scan).values())
     sam = load_sam(checkpoint, model_type=model_type, device=device, progress=progress)
-    frames = [frame for frame in scan.frames if frame.index in detections]
     return _segmented(frames, detections, sam, progress=progress)
 
 

@@ -159,7 +159,7 @@ def test_boxes_that_are_none_are_told(checkpoint: Path, box: list[float], what: 
 
 
 def test_a_frame_that_the_scan_lacks_is_told(checkpoint: Path) -> None:
-    with pytest.raises(UserError, match="frame 7: has detections, but the scan images lacks it"):
+    with pytest.raises(UserError, match=r"frame 7: images has no such frame \(it has 1, from 0 to 0\); give the scan"):
         segment(image_scan([noise(60, 80)]), {0: _boxes(), 7: _boxes()}, checkpoint=checkpoint)
 
 
