@@ -14,7 +14,7 @@ from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
 from markers.ahead import done_ahead
 from markers.cells import Cells
-from markers.detections import frames_of
+from markers.detections import check_boxes, frames_of
 from markers.layers import DEPTH_WIDTH_PX, mask_layers
 
 if TYPE_CHECKING:
@@ -106,9 +106,7 @@ def check_masks(detections: "sv.Detections", frame: Frame) -> None:
             f"{where}: masks are {width}x{height} px, the frame is {camera.width}x{camera.height}; detect on the "
             "images as the scan reads them"
         )
-    bad = np.flatnonzero(~np.isfinite(np.asarray(detections.xyxy, np.float64)).all(axis=1))
-    if len(bad):
-        raise UserError(f"{where}: box {bad[0]} is {detections.xyxy[bad[0]].tolist()}; boxes must be finite")
+    check_boxes(detections.xyxy, frame.index)
     if detections.confidence is not None and not np.isfinite(np.asarray(detections.confidence, np.float64)).all():
         raise UserError(f"{where}: a confidence is not a number; leave that detection out, or mend the detector")
 
