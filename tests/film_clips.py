@@ -14,7 +14,7 @@ RATE = 30
 def picture(i: int, width: int = 320, height: int = 240, *, step_px: float = 4.0, seed: int = 0) -> np.ndarray:
     """A textured wall that the camera passes at `step_px` pixels per frame, (height, width, 3) uint8 RGB."""
     wall = _wall(width, height, seed)
-    shift = np.float64([[1, 0, -(i * step_px) % wall.shape[1] - wall.shape[1]], [0, 1, 0]])
+    shift = np.array([[1, 0, -(i * step_px) % wall.shape[1] - wall.shape[1]], [0, 1, 0]], np.float64)
     return cv2.warpAffine(np.tile(wall, (1, 3, 1)), shift, (width, height))
 
 

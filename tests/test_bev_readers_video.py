@@ -350,7 +350,7 @@ def test_the_kitchen_film_in_any_order() -> None:
 
     scan = _read(KITCHEN)
     assert len(scan.frames) == 1000 and scan.frames[999].timestamp_s == pytest.approx(33.3)
-    chosen = sorted(_shuffled(1000)[:25])
+    chosen = sorted(_shuffled(1000)[:8])
     forward = {i: scan.frames[i].read_color() for i in chosen}
     for i in np.random.default_rng(2).permutation(chosen).tolist():
         assert np.array_equal(scan.frames[i].read_color(), forward[i])
