@@ -53,8 +53,13 @@ def write(path, filmed, *, name="lowres_wide", stamps_s=None, pose_stamps_s=None
     (path / "lowres_wide.traj").write_text("\n".join(rows) + "\n")
 
 
+def depth_of(frame):
+    assert frame.read_depth is not None
+    return frame.read_depth()
+
+
 def seen(frame):
-    depth, camera = frame.read_depth().ravel(), frame.depth_camera
+    depth, camera = depth_of(frame).ravel(), frame.depth_camera
     return camera.unproject(pixel_centers(camera.width, camera.height), depth)[depth > 0]
 
 
@@ -83,9 +88,7 @@ def test_a_video_comes_back_as_it_was_filmed(tmp_path):
 
 def test_only_low_confidence_is_left_out(tmp_path):
     write(tmp_path, cameras(1))
-    frame = read(tmp_path, ReadOptions()).frames[0]
-    assert frame.read_depth is not None
-    depth = frame.read_depth()
+    depth = depth_of(read(tmp_path, ReadOptions()).frames[0])
     assert (depth[:20] == 0).all() and (depth[20:] > 0).all()
 
 
@@ -160,10 +163,11 @@ def test_options_take_the_place_of_what_the_files_say(tmp_path):
     options = ReadOptions(intrinsics="150,150,79.5,59.5", poses="world_from_camera", axes="opengl", depth_scale=500)
     scan = read(tmp_path, options)
     frame = scan.frames[0]
+    assert frame.depth_camera is not None and scan.reading is not None
     assert frame.camera.K[0].tolist() == [150, 0, 80] and frame.depth_camera.K[0].tolist() == [75, 0, 40]
     flip = np.diag([1.0, -1, -1, 1])
     assert frame.camera.world_from_camera == pytest.approx(cameras(1)[0].camera_from_world @ flip, abs=1e-6)
-    assert frame.read_depth().max() == pytest.approx(2 * read(tmp_path, ReadOptions()).frames[0].read_depth().max())
+    assert depth_of(frame).max() == pytest.approx(2 * depth_of(read(tmp_path, ReadOptions()).frames[0]).max())
     assert (scan.reading.poses, scan.reading.axes, scan.reading.depth_units_per_m) == (
         "world_from_camera",
         "opengl",
@@ -207,4 +211,4 @@ def test_confidence_of_another_size_is_told_when_it_is_read(tmp_path):
     write(tmp_path, cameras(1))
     assert cv2.imwrite(str(only_file(tmp_path / "confidence")), np.zeros((5, 5), np.uint8))
     with pytest.raises(UserError, match=r"confidence.*is 5x5"):
-        read(tmp_path, ReadOptions()).frames[0].read_depth()
+        depth_of(read(tmp_path, ReadOptions()).frames[0])

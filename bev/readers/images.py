@@ -56,15 +56,24 @@ def image_size(path: str) -> tuple[int, int]:
     Raises:
         UserError: the file is missing or no image.
     """
+    return _size(path, path)
+
+
+def size_from_bytes(data: bytes, where: str) -> tuple[int, int]:
+    """As `image_size`, of an image file that lies inside of another file; `where` names it in messages."""
+    return _size(io.BytesIO(data), where)
+
+
+def _size(file: str | io.BytesIO, where: str) -> tuple[int, int]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as image:
+        with Image.open(file) as image:
             return image.size
     except (UnidentifiedImageError, SyntaxError, ValueError, ImportError) as error:
-        raise _undecodable(path) from error
+        raise _undecodable(where) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise UserError(f"{where}: cannot be read ({error.strerror or error})") from error
 
 
 def read_color(
