@@ -49,6 +49,7 @@ def read(path: Path, options: ReadOptions) -> Scan:
         has_poses=False,
         has_intrinsics=options.intrinsics is not None,
         units="arbitrary",
+        is_film=True,
         warnings=warnings,
     )
 
