@@ -23,7 +23,7 @@ from bev.readers.poses import parse_numbers, read_pose_files
 
 LOOKED_FOR = "color/0.jpg, depth/0.png, pose/0.txt, intrinsic/intrinsic_color.txt, intrinsic/intrinsic_depth.txt"
 
-_MESH_ENDING = "_vh_clean_2.ply"
+MESH_ENDING = "_vh_clean_2.ply"
 
 
 def looks_like(path: Path) -> bool:
@@ -51,7 +51,7 @@ def read(path: Path, options: ReadOptions) -> Capture:
     )
     scene_path = _scene_folder(path)
     scene_text = _scene_file(scene_path, ".txt")
-    alignment = None if scene_text is None else _axis_alignment(scene_text)
+    alignment = None if scene_text is None else axis_alignment(scene_text)
     pose_paths = [poses[number] for number in numbers if poses]
     return Capture(
         name=scene_path.name,
@@ -70,7 +70,7 @@ def read(path: Path, options: ReadOptions) -> Capture:
         aligned_from_stored=np.eye(4) if alignment is None else alignment,
         up_hint=np.array([0.0, 0.0, 1.0]),
         axes_are_walls=alignment is not None,
-        surface_path=_scene_file(scene_path, _MESH_ENDING),
+        surface_path=_scene_file(scene_path, MESH_ENDING),
         files_beside=(scene_text,) if scene_text and scene_path != path else (),
     )
 
@@ -92,7 +92,7 @@ def _cameras(
     return color, pinhole(read_K(depth_file, wanted_for="the depth camera"), depth_size, str(depth_file))
 
 
-def _axis_alignment(file: Path) -> np.ndarray | None:
+def axis_alignment(file: Path) -> np.ndarray | None:
     """`axisAlignment` of `<scene>.txt`, (4, 4); None where there is no such line (the test scans)."""
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
         key, _, value = line.partition("=")
@@ -110,6 +110,6 @@ def _scene_file(scene_path: Path, ending: str) -> Path | None:
 def _scene_folder(path: Path) -> Path:
     """The folder that bears the scene's name and holds its own files: that of the frames, or the one above it."""
     for folder in (path, path.parent):
-        if any(_scene_file(folder, ending) for ending in (".txt", _MESH_ENDING)):
+        if any(_scene_file(folder, ending) for ending in (".txt", MESH_ENDING)):
             return folder
     return path
