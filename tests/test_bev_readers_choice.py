@@ -35,9 +35,9 @@ def test_paths_that_are_no_folder_of_files(capture, tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match="the folder is empty"):
         read_scan(tmp_path / "nothing")
-    with pytest.raises(UserError, match="there is no such folder"):
+    with pytest.raises(UserError, match="there is no such file or folder"):
         read_scan(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="is a file; give the folder"):
+    with pytest.raises(UserError, match=r"is a file of no kind that is read.*give the folder"):
         read_scan(capture / "camera-intrinsics.txt")
 
 
@@ -75,3 +75,22 @@ def test_the_working_directory_has_a_name_too(capture, monkeypatch):
     monkeypatch.chdir(capture)
     scan = read_scan(".")
     assert scan.name == "kitchen" and scan.path.is_absolute() and scan.path.samefile(capture)
+
+
+def test_a_format_of_files_is_not_tried_on_a_folder_nor_the_other_way_round(capture):
+    with pytest.raises(UserError, match="--format video wants a file, this is a folder"):
+        read_scan(capture, format="video")
+    with pytest.raises(UserError, match="--format 7scenes wants a folder, this is a file"):
+        read_scan(capture / "camera-intrinsics.txt", format="7scenes")
+
+
+def test_frames_of_a_known_layout_are_not_taken_for_loose_photos(tmp_path):
+    for name in ("a1.jpg", "a2.jpg", "a10.jpg"):
+        write_color(tmp_path / name, images(Camera(K, 160, 120, walk(1)[0]))[0])
+    assert read_scan(tmp_path).reader == "images"
+    (tmp_path / "camera-intrinsics.txt").write_text("150 0 80\n0 150 60\n0 0 1\n")
+    for i, pose in enumerate(walk(3)):
+        color, depth = images(Camera(K, 160, 120, pose))
+        write_color(tmp_path / f"frame-{i:06d}.color.jpg", color)
+        write_depth(tmp_path / f"frame-{i:06d}.depth.png", depth, 1000)
+    assert read_scan(tmp_path).reader == "7scenes"

@@ -1,4 +1,4 @@
-"""Reading captures: one file per format, chosen by looking at the folder."""
+"""Reading captures: one file per format, chosen by looking at the folder or file."""
 
 import math
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bev.errors import UserError
-from bev.readers import replica, scannet, seven_scenes, tum
+from bev.readers import arkitscenes, image_folder, record3d, replica, scannet, seven_scenes, tum, video_file
 from bev.readers.capture import Capture, scan_from
 from bev.readers.options import ReadOptions
 from bev.scan import Axes, Poses, Scan
 
-Format = Literal["7scenes", "scannet", "tum", "replica"]
+Format = Literal["7scenes", "scannet", "tum", "replica", "arkitscenes", "record3d", "video", "images"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,8 @@ class _Reader:
     looked_for: str
     rank: int = 0
     """Of several that fit, the lowest rank is meant: exports of one tool often hold another's beside."""
+    is_file: bool = False
+    """The capture is one file and no folder."""
 
 
 _READERS = (
@@ -30,6 +32,10 @@ _READERS = (
     _Reader("scannet", scannet.looks_like, scannet.read, scannet.LOOKED_FOR),
     _Reader("tum", tum.looks_like, tum.read, tum.LOOKED_FOR),
     _Reader("replica", replica.looks_like, replica.read, replica.LOOKED_FOR),
+    _Reader("arkitscenes", arkitscenes.looks_like, arkitscenes.read, arkitscenes.LOOKED_FOR),
+    _Reader("record3d", record3d.looks_like, record3d.read, record3d.LOOKED_FOR, is_file=True),
+    _Reader("video", video_file.looks_like, video_file.read, video_file.LOOKED_FOR, rank=3, is_file=True),
+    _Reader("images", image_folder.looks_like, image_folder.read, image_folder.LOOKED_FOR, rank=3),
 )
 """Each gives the files of an RGB-D capture, or where its layout is another kind of thing, a scan."""
 
@@ -52,8 +58,8 @@ def read_scan(
     capture's own where it has time stamps (TUM), else index / 30.
 
     Args:
-        path: the capture's folder.
-        format: the capture format; None looks at the folder.
+        path: the capture's folder, or the film or other file that it is.
+        format: the capture format; None looks at the path.
         depth_scale: stored depth units per metre (1000 for millimetres); None takes the format's own.
         poses: what the stored matrices map, "world_from_camera" (None) or "camera_from_world".
         axes: camera axes of the stored poses, "opencv" (None: x right, y down, z forward) or "opengl" (y up, z back).
@@ -68,8 +74,8 @@ def read_scan(
         The scan in the capture's own world; what was left out is in `Scan.warnings`.
 
     Raises:
-        UserError: no folder, no or several formats fit, files are missing or malformed, a frame is not whole, or more
-            than half of the poses are no rigid motion.
+        UserError: nothing there, no format or several fit, files are missing or malformed, a frame is not whole, or
+            more than half of the poses are no rigid motion.
     """
     folder = Path(path)
     _check_arguments(folder, format, depth_scale, poses, axes)
@@ -102,19 +108,27 @@ def _check_arguments(
     if depth_scale is not None and not 0 < depth_scale < math.inf:
         raise UserError(f"--depth-scale {depth_scale}: must be stored units per metre, a number above 0")
     if not path.exists():
-        raise UserError(f"{path}: there is no such folder")
-    if not path.is_dir():
-        raise UserError(f"{path}: is a file; give the folder of the capture")
-    if not any(path.iterdir()):
+        raise UserError(f"{path}: there is no such file or folder")
+    if path.is_dir() and not any(path.iterdir()):
         raise UserError(f"{path}: the folder is empty")
 
 
 def _reader_for(path: Path, format: Format | None) -> _Reader:
-    fitting = [reader for reader in _READERS if (reader.looks_like(path) if format is None else reader.name == format)]
+    if format is not None:
+        reader = next(reader for reader in _READERS if reader.name == format)
+        if reader.is_file != path.is_file():
+            wanted, found = ("file", "folder") if reader.is_file else ("folder", "file")
+            raise UserError(f"{path}: --format {format} wants a {wanted}, this is a {found}; it is {reader.looked_for}")
+        return reader
+    fitting = [reader for reader in _READERS if reader.is_file == path.is_file() and reader.looks_like(path)]
+    fitting = [reader for reader in fitting if reader.rank == min(each.rank for each in fitting)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = " and ".join(reader.name for reader in fitting)
         raise UserError(f"{path}: fits several capture formats, {names}; say which with --format")
-    wanted = "; ".join(f"{reader.name}: {reader.looked_for}" for reader in _READERS)
+    if path.is_file():
+        wanted = "; ".join(reader.looked_for for reader in _READERS if reader.is_file)
+        raise UserError(f"{path}: is a file of no kind that is read ({wanted}); of other captures give the folder")
+    wanted = "; ".join(f"{reader.name}: {reader.looked_for}" for reader in _READERS if not reader.is_file)
     raise UserError(f"{path}: fits no capture format; looked for {wanted}")

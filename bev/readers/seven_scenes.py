@@ -36,7 +36,7 @@ _SEQUENCE = re.compile(r"seq-?\d+")
 
 def looks_like(path: Path) -> bool:
     """Whether the folder, or a sequence folder in it, holds frames named as 7-Scenes does."""
-    return _has_frames(path) or bool(_sequences(path))
+    return path.is_dir() and (_has_frames(path) or bool(_sequences(path)))
 
 
 def read(path: Path, options: ReadOptions) -> Capture:
