@@ -22,14 +22,17 @@ class Picture:
     HLG, ITU-R BT.2100) becomes sRGB: reference white is white, what is brighter is white too.
     """
 
-    def __init__(self, first: Any, pixel_aspect: Fraction | None, long_side_px: int) -> None:
-        """Take sizes, rotation and colours from a film's first frame; the aspect is of one stored pixel."""
+    def __init__(self, first: Any, pixel_aspect: Fraction | None, long_side_px: int, *, upright: bool = True) -> None:
+        """Take sizes, rotation and colours from a film's first frame; the aspect is of one stored pixel.
+
+        Not `upright`, pictures stay as the sensor saw them: what calibrations and depth beside a film speak of.
+        """
         reformatter = require("av.video.reformatter", "video")
         self._shrink, self._convert = reformatter.VideoReformatter(), reformatter.VideoReformatter()
         width, height = round(first.width * (pixel_aspect or 1)), first.height
         share = min(1.0, long_side_px / max(width, height))
         self._stored: tuple[int, int] = (max(1, round(width * share)), max(1, round(height * share)))
-        self._turned, self._flips = _display_turn(first)
+        self._turned, self._flips = _display_turn(first) if upright else (False, (1, 1))
         self.full_size = (height, width) if self._turned else (width, height)
         """(width, height) of the film as it is shown, before it is made smaller."""
         self.size = (self._stored[1], self._stored[0]) if self._turned else self._stored

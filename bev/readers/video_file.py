@@ -54,12 +54,13 @@ def read(path: Path, options: ReadOptions) -> Scan:
     )
 
 
-def open_film(path: Path, *, long_side_px: int = 1280) -> tuple[Film, range, tuple[str, ...]]:
+def open_film(path: Path, *, long_side_px: int = 1280, upright: bool = True) -> tuple[Film, range, tuple[str, ...]]:
     """Open a film: the film, the positions of its frames that can be used, and warnings about the others.
 
     Args:
         path: of the file.
         long_side_px: larger films are made smaller as they are decoded.
+        upright: turn the pictures as the film says, or leave them as the sensor saw them.
 
     Raises:
         UserError: as `read` says.
@@ -71,7 +72,7 @@ def open_film(path: Path, *, long_side_px: int = 1280) -> tuple[Film, range, tup
         claimed_s, slack_s = _claimed_seconds(container, stream)
         aspect = stream.codec_context.sample_aspect_ratio
     first, frame = _first_frame(path, number, listing)
-    film = Film(path, number, listing, Picture(frame, aspect, long_side_px))
+    film = Film(path, number, listing, Picture(frame, aspect, long_side_px, upright=upright))
     warnings: list[str] = []
     if first:
         warnings.append(f"the first {first} frames of {path.name} do not decode and are left out")
