@@ -155,10 +155,8 @@ def _proposals(found: list[dict[str, Any]], shape: tuple[int, int]) -> "sv.Detec
 
 def _edges(masks: np.ndarray) -> np.ndarray:
     """Boxes around what (n, H, W) masks cover, up to the far edges of their last pixels: (n, 4) float32, pixels."""
-    boxes = np.zeros((len(masks), 4), np.float32)
-    for box, mask in zip(boxes, masks, strict=True):
-        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        box[:] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
+    boxes = require("supervision").mask_to_xyxy(masks).astype(np.float32)
+    boxes[:, 2:] += 1  # it gives the last pixels themselves
     return boxes
 
 
