@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ from bev.surface import Surface
 from markers.cells import Cells, surface_cells
 from markers.consensus import consensus_objects, rejoin
 from markers.evidence import Evidence, gather
-from markers.instance import Box, Instance, fit_box, without_strays
+from markers.instance import Box, Instance, fit_box, size_order, without_strays
 from markers.lifting import sightings
 from markers.pieces import split, without_islands
 from markers.votes import Support, find_support, settle, vote_on_label
@@ -81,21 +80,22 @@ def _instances(
     evidence: Evidence, support: Support, cells: Cells, cell_objects: np.ndarray, surface: Surface, min_views: int
 ) -> list[Instance]:
     vertex_objects = cells.vertex_values(cell_objects, len(surface.vertices))
-    found: list[tuple[Box, Instance]] = []
+    found: list[tuple[Box, np.ndarray, np.ndarray, int]] = []
     for number in range(int(cell_objects.max(initial=-1)) + 1):
         masks = np.flatnonzero((support.object_of == number) & (support.recall >= _SUPPORT_RECALL_MIN))
-        frames = np.unique(evidence.frames[evidence.frame_rows[masks]])
         vertices = np.flatnonzero(vertex_objects == number).astype(np.int32)
-        if len(frames) < min_views or not len(vertices):
+        if len(np.unique(evidence.frame_rows[masks])) < min_views or not len(vertices):
             continue
-        label, share = vote_on_label(evidence, support, number)
         box = fit_box(without_strays(cells.points[cell_objects == number].astype(np.float64)))
+        found.append((box, vertices, masks, number))
+    found.sort(key=lambda f: (*size_order(f[0]), int(f[1][0])))
+    instances = []
+    for box, vertices, masks, number in found:
+        label, share = vote_on_label(evidence, support, number)
+        frames = tuple(np.unique(evidence.frames[evidence.frame_rows[masks]]).tolist())
         score = _score(evidence, support, masks)
-        found.append(
-            (box, Instance(0, label or "object", vertices, box, "detect", share, score, tuple(frames.tolist())))
-        )
-    found.sort(key=lambda f: (-round(float(np.prod(f[0].size)), 6), *f[0].center.round(4), int(f[1].vertices[0])))
-    return [replace(instance, id=position + 1) for position, (_, instance) in enumerate(found)]
+        instances.append(Instance(len(instances) + 1, label or "object", vertices, box, "detect", share, score, frames))
+    return instances
 
 
 def _score(evidence: Evidence, support: Support, masks: np.ndarray) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bev.surface import Surface, canonical_order
 from markers.carriers import with_carriers
-from markers.instance import Instance, fit_box, without_strays
+from markers.instance import Instance, fit_box, size_order, without_strays
 from markers.parts import first_parts, with_backs_and_frames, with_bodies, with_feet
 from markers.structure import Graph, structure_mask, surface_graph
 from markers.supports import find_supports, members
@@ -41,7 +41,7 @@ def cluster(surface: Surface, *, area_min_m2: float = 0.008, extent_min_m: float
         area = graph.areas[vertices].sum()
         if area >= area_min_m2 and box.size.max() >= extent_min_m:
             found.append((box, np.sort(order[vertices]), float(area / (area + 0.1))))
-    found.sort(key=lambda f: (-round(float(np.prod(f[0].size)), 6), *f[0].center.round(4)))
+    found.sort(key=lambda f: size_order(f[0]))
     return [
         Instance(i + 1, "object", vertices.astype(np.int32), box, "cluster", score=score)
         for i, (box, vertices, score) in enumerate(found)

@@ -88,6 +88,11 @@ def fit_box(points: np.ndarray) -> Box:
     return Box(np.append(center_xy, (low + high) / 2), np.append(size_xy, high - low), yaw)
 
 
+def size_order(box: Box) -> tuple[float, ...]:
+    """What boxes are sorted by to have the largest first; rounded, so that it does not hang on the last bit."""
+    return (-round(float(np.prod(box.size)), 6), *box.center.round(4).tolist())
+
+
 def without_strays(points: np.ndarray) -> np.ndarray:
     """Points (n, 3) but for the outermost half percent along every axis: single stray ones would stretch the box."""
     if len(points) < 50:
