@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DEPTH_TOLERANCE_M, _DEPTH_TOLERANCE_SHARE = 0.02, 0.02
 """Metres, and of the distance: how far a cell may lie from the depth that is measured and still be what is seen."""
-EDGES_PX = (3, 6, 9, 14)
+_EDGES_PX = (3, 6, 9, 14)
 """At `DEPTH_WIDTH_PX`: how finely the distance to the edge of something nearer is told."""
 _EDGE_M, _EDGE_SHARE = 0.05, 0.05
 """Metres, and of the distance: so much nearer is much nearer."""
@@ -191,7 +191,7 @@ def _px_behind_edge(
     nearest = np.where(depth > 0, depth, np.float32(1e9))
     unit = camera.width / DEPTH_WIDTH_PX
     result, reach_px = np.full(len(z), 255, np.uint8), 0
-    for edge_px in EDGES_PX:
+    for edge_px in _EDGES_PX:
         radius_px = round(edge_px * unit + parallax_px) - reach_px
         reach_px += radius_px
         nearest = cv2.erode(nearest, np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8))
