@@ -474,7 +474,7 @@ def _run(*arguments: object) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("step", ["room", "bev"])
-def test_an_interrupted_run_goes_on_where_it_stopped(
+def test_an_interrupted_run_keeps_the_steps_that_were_finished(
     captured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     out = tmp_path / "scene"
@@ -486,7 +486,8 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     os.kill(running.pid, signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 130
-    assert said.splitlines()[-1] == "gpt4scene: interrupted; the same command again goes on where it stopped"
+    told = "interrupted; the same command again keeps finished steps and begins this one anew"
+    assert said.splitlines()[-1] == f"gpt4scene: {told}"
     assert "Traceback" not in said
     _nothing_finished(out)
     if step == "bev":  # what was done is not done again

@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gpt4scene: {line}\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write("\ngpt4scene: interrupted; the same command again goes on where it stopped\n")
+        sys.stderr.write(
+            "\ngpt4scene: interrupted; the same command again keeps finished steps and begins this one anew\n"
+        )
         return INTERRUPTED
     return 0
 
