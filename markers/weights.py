@@ -46,13 +46,8 @@ def find_weights(weights: Path | str, *, trust: bool = False, progress: bool = F
         UserError: nothing is there, it cannot be fetched, it is no weights file, not the file that its name promises,
             or it is not trusted.
     """
-    path = _locate(weights, progress=progress)
-    check_weights_file(path)
-    _check_known_name(path)
-    if trust or _is_harmless(path):
-        return path
-    published = [known for known in KNOWN.values() if path.is_file() and path.stat().st_size == known.size_bytes]
-    if published and sha256_of(path) in {known.sha256 for known in published}:
+    path, published = _found(weights, progress=progress)
+    if trust or published or _is_harmless(path):
         return path
     kind = "folder" if path.is_dir() else path.suffix or "file"
     raise UserError(
@@ -67,21 +62,20 @@ def find_checkpoint(checkpoint: Path | str, *, progress: bool = False) -> Path:
     Raises:
         UserError: nothing is there, it cannot be fetched, is no weights file, or not the file that its name promises.
     """
-    path = _locate(checkpoint, progress=progress)
+    path = Path(checkpoint).expanduser()
     if path.is_dir():
         raise UserError(f"{path}: is a folder; give the checkpoint file")
-    check_weights_file(path)
-    _check_known_name(path)
-    return path
+    return _found(checkpoint, progress=progress)[0]
 
 
-def _locate(weights: Path | str, *, progress: bool) -> Path:
-    path = Path(weights).expanduser()
+def _found(weights: Path | str, *, progress: bool) -> tuple[Path, KnownWeights | None]:
+    """The file, and which published one it is by its sha256; all of its bytes are read once at most."""
+    path, name = Path(weights).expanduser(), str(weights)
     if path.exists():
-        return path
-    name = str(weights)
+        check_weights_file(path)
+        return path, _published(path)
     if name in KNOWN:
-        return fetch(KNOWN[name], progress=progress)
+        return fetch(KNOWN[name], progress=progress), KNOWN[name]
     if name != path.name:
         raise UserError(f"{weights}: no such file; give the path of a weights file")
     near = difflib.get_close_matches(name, KNOWN, n=3, cutoff=0.0)
@@ -207,16 +201,17 @@ def _is_harmless(path: Path) -> bool:
     return name.endswith(_HARMLESS_FOLDERS if path.is_dir() else _HARMLESS_FILES)
 
 
-def _check_known_name(path: Path) -> None:
-    """A file with the name of a published one must be that one."""
-    known = KNOWN.get(path.name)
-    if known is None or not path.is_file():
-        return
-    size = path.stat().st_size
-    if size != known.size_bytes:
-        why = f"has {size} bytes, {known.name} as published has {known.size_bytes}"
-    elif sha256_of(path) != known.sha256:
-        why = f"its sha256 is not that of {known.name} as published ({known.sha256})"
+def _published(path: Path) -> KnownWeights | None:
+    """Which published file a file or folder is, if any; a file with the name of a published one must be that one."""
+    if not path.is_file():
+        return None
+    named, size = KNOWN.get(path.name), path.stat().st_size
+    alike = [known for known in KNOWN.values() if known.size_bytes == size]
+    sha256 = sha256_of(path) if alike else ""
+    if named is None or (named in alike and named.sha256 == sha256):
+        return next((known for known in alike if known.sha256 == sha256), None)
+    if named in alike:
+        why = f"its sha256 is not that of {named.name} as published ({named.sha256})"
     else:
-        return
-    raise UserError(f"{path}: {why}; delete it and fetch {known.url} again, or give it another name")
+        why = f"has {size} bytes, {named.name} as published has {named.size_bytes}"
+    raise UserError(f"{path}: {why}; delete it and fetch {named.url} again, or give it another name")

@@ -205,6 +205,29 @@ def test_a_known_file_is_trusted_whatever_its_name(known: KnownWeights, tmp_path
         find_weights(path)
 
 
+def test_a_file_is_hashed_once(
+    known: KnownWeights, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    sha256_of = weights.sha256_of
+    monkeypatch.setattr(weights, "sha256_of", lambda path: hashed.append(path) or sha256_of(path))
+    for find in (find_weights, find_checkpoint):
+        (cache / "model.pt").unlink(missing_ok=True)
+        find("model.pt")
+        assert hashed == []  # while it came
+        find("model.pt")
+        assert hashed == [cache / "model.pt"]
+        for name in ("model.pt", "renamed.pt"):
+            (tmp_path / name).write_bytes(WHOLE)
+            hashed.clear()
+            find(tmp_path / name)
+            assert hashed == [tmp_path / name]
+        (tmp_path / "mine.pt").write_bytes(WHOLE + b"x")
+        hashed.clear()
+        find_weights(tmp_path / "mine.pt", trust=True)
+        assert hashed == []
+
+
 def test_a_known_name_with_other_bytes_is_told(known: KnownWeights, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
     path.write_bytes(WHOLE[:-1] + b"x")

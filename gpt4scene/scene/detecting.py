@@ -34,8 +34,14 @@ class Model:
 
     @classmethod
     def of(cls, path: Path) -> "Model":
-        """Reads the whole file: other weights of one network differ neither in size nor at their ends."""
-        return cls(path, fingerprint(path) if path.is_dir() else sha256_of(path))
+        """Of weights that `markers.weights` found: those that have a known name were compared to its digest there.
+
+        All others are read as a whole: other weights of one network differ neither in size nor at their ends.
+        """
+        if path.is_dir():
+            return cls(path, fingerprint(path))
+        known = KNOWN.get(path.name)
+        return cls(path, known.sha256 if known else sha256_of(path))
 
     def told(self) -> str:
         """Name, size, licence and digest, for the log."""
@@ -79,11 +85,7 @@ def find_models(
         UserError: see `markers.weights.find_weights` and `find_checkpoint`.
     """
     detector = None if weights is None else Model.of(find_weights(weights, trust=trust_weights, progress=progress))
-    if sam is None:
-        return detector, None
-    path = find_checkpoint(sam, progress=progress)
-    known = KNOWN.get(path.name)  # its digest was compared just now, and the largest has 2.6 GB
-    return detector, Model(path, known.sha256) if known else Model.of(path)
+    return detector, None if sam is None else Model.of(find_checkpoint(sam, progress=progress))
 
 
 def detect_objects(
