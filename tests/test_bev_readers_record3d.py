@@ -176,8 +176,9 @@ def test_options_take_the_place_of_what_the_file_says(tmp_path, metadata_and_mem
     assert scan.reading is not None and (scan.reading.axes, scan.reading.depth_units_per_m) == ("opencv", 2)
 
 
-def spoilt(metadata, members, changes):
+def spoilt(recording, changes):
     """The recording with some keys or members changed, or left out where the new value is None."""
+    metadata, members = recording
     metadata = {key: value for key, value in (metadata | changes.get("metadata", {})).items() if value is not None}
     members = {name: data for name, data in (members | changes.get("members", {})).items() if data is not None}
     return metadata, members
@@ -203,7 +204,7 @@ def spoilt(metadata, members, changes):
     ],
 )
 def test_what_contradicts_itself_is_told_in_one_line(tmp_path, metadata_and_members, changes, message):
-    metadata, members = spoilt(*metadata_and_members, changes)
+    metadata, members = spoilt(metadata_and_members, changes)
     path = write(tmp_path / "a.r3d", metadata, members)
     with pytest.raises(UserError, match=message) as error:
         read(path, ReadOptions())

@@ -57,6 +57,7 @@ class Recording:
     """(4, 4) metres: from the world of the stored poses, and of the recording's own surface, to the scan's."""
     up_hint: np.ndarray | None = None
     axes_are_walls: bool = False
+    is_film: bool = False
     surface_path: Path | None = None
     files_beside: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -81,6 +82,7 @@ def scan_from_recording(recording: Recording, options: ReadOptions) -> Scan:
         frames=_frames(moments, posed @ recording.posed_from_color, posed @ recording.posed_from_depth),
         up_hint=recording.up_hint,
         axes_are_walls=recording.axes_are_walls,
+        is_film=recording.is_film,
         surface_path=options.surface or recording.surface_path,
         files_beside=recording.files_beside,
         source_from_surface=recording.aligned_from_stored,
@@ -102,6 +104,7 @@ def _unposed(recording: Recording, options: ReadOptions) -> Scan:
         reader=recording.reader,
         frames=_frames(recording.moments, np.tile(np.eye(4), (count, 1, 1)), np.tile(color_from_depth, (count, 1, 1))),
         has_poses=False,
+        is_film=recording.is_film,
         files_beside=recording.files_beside,
         warnings=recording.warnings + left,
         reading=Reading(recording.depth_units_per_m),
