@@ -6,6 +6,7 @@ Each step leaves a scan that has it already as it is, so that a caller may keep 
 import logging
 
 from bev.errors import UserError
+from bev.keyframes import key_frames
 from bev.scale import roughly_room_sized
 from bev.scan import Scan
 
@@ -33,8 +34,6 @@ def thinned(scan: Scan, *, key_frames_max: int | None = None, progress: bool = F
     """The sharp frames that lie far enough apart; see `bev.keyframes`."""
     if not needs_thinning(scan, key_frames_max):
         return scan
-    from bev.keyframes import key_frames
-
     fewer = key_frames(scan, count_max=key_frames_max or KEY_FRAMES_MAX, progress=progress)
     logger.info("%s: uses %d of %d frames", scan.name, len(fewer.frames), len(scan.frames))
     return fewer

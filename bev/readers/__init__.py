@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bev.errors import UserError
-from bev.readers import arkitscenes, image_folder, record3d, replica, scannet, seven_scenes, tum, video_file
+from bev.readers import arkitscenes, image_folder, record3d, replica, scannet, sens, seven_scenes, tum, video_file
 from bev.readers.capture import Capture, scan_from
 from bev.readers.options import ReadOptions
 from bev.scan import Axes, Poses, Scan
 
-Format = Literal["7scenes", "scannet", "tum", "replica", "arkitscenes", "record3d", "video", "images"]
+Format = Literal["7scenes", "scannet", "sens", "tum", "replica", "arkitscenes", "record3d", "video", "images"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class _Reader:
 _READERS = (
     _Reader("7scenes", seven_scenes.looks_like, seven_scenes.read, seven_scenes.LOOKED_FOR),
     _Reader("scannet", scannet.looks_like, scannet.read, scannet.LOOKED_FOR),
+    _Reader("sens", sens.looks_like, sens.read, sens.LOOKED_FOR, is_file=True),
     _Reader("tum", tum.looks_like, tum.read, tum.LOOKED_FOR),
     _Reader("replica", replica.looks_like, replica.read, replica.LOOKED_FOR),
     _Reader("arkitscenes", arkitscenes.looks_like, arkitscenes.read, arkitscenes.LOOKED_FOR),

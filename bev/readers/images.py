@@ -1,6 +1,7 @@
 """Images of a capture: sizes from headers, decoding on access, lens distortion undone."""
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +38,18 @@ class Distortion:
     def undone_depth(self, depth: np.ndarray) -> np.ndarray:
         """(H, W) depth of the real lens as a pinhole camera sees it, unmixed; 0 outside of the real image."""
         return cv2.remap(depth, *_maps(self), cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Undistorted:
+    """Reads an image as a pinhole camera sees it: a frame's `read_color`, through a lens that was found later."""
+
+    read_color: Callable[[], np.ndarray]
+    """(H, W, 3) uint8 RGB of the real lens."""
+    distortion: Distortion
+
+    def __call__(self) -> np.ndarray:
+        return self.distortion.undone_color(self.read_color())
 
 
 @lru_cache(maxsize=8)  # a structure from motion may have given every image a lens of its own: gigabytes of maps

@@ -1,4 +1,4 @@
-"""`gpt4scene prepare`: a capture becomes a scene folder."""
+"""`gpt4scene prepare`: a film or another capture becomes a scene folder."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,8 @@ def prepare(
     /,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     *,
-    format: Literal["7scenes", "scannet", "tum", "replica"] | None = None,
+    format: Literal["7scenes", "scannet", "sens", "tum", "replica", "arkitscenes", "record3d", "video", "images"]
+    | None = None,
     frames: int = 8,
     sampling: Literal["coverage", "uniform"] = "coverage",
     instances: Literal["detect", "geometry", "proposals", "both"] | None = None,
@@ -26,6 +27,13 @@ def prepare(
     trust_weights: bool = False,
     proposals: Path | None = None,
     surface: Path | None = None,
+    key_frames: int | None = None,
+    depth: str = "stereo",
+    scale: float | None = None,
+    camera_height_m: float | None = None,
+    known_object: str | None = None,
+    long_side_px: int = 1280,
+    ignore_poses: bool = False,
     fuse_depth: bool = False,
     bev_size: int = 1024,
     cut_height_m: float | None = None,
@@ -41,9 +49,13 @@ def prepare(
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Turn a posed RGB-D capture into a scene folder: marked bird's-eye view and frames, objects with boxes, report.
+    """Turn a video or an RGB-D capture into a scene folder: marked bird's-eye view and frames, objects, report.
 
-    A command that was interrupted goes on where it stopped; steps whose inputs did not change are not done again.
+    What a capture lacks is found: poses by structure from motion, depth by stereo without any weights, or by a network
+    (--depth). That needs the extra: pip install 'gpt4scene[video]'. A plain video tells no size: lengths then are in
+    arbitrary units unless you give --camera-height-m, --known-object or --scale.
+
+    Steps that an interrupted command had finished, and steps whose inputs did not change, are not done again.
 
     Objects are found from geometry alone, without names; or in the frames, by a detector (--weights) or by
     segment-anything (--sam), and then each gets one number for all frames. Detectors run in ultralytics: the package
@@ -52,7 +64,7 @@ def prepare(
     'gpt4scene[detect]'. Nothing is downloaded unless you name it.
 
     Args:
-        path: the capture's folder: 7-Scenes, ScanNet export, TUM RGB-D or Replica (NICE-SLAM) layout.
+        path: a video, or the folder or file of a capture; the README lists the formats.
         out: the scene folder; out/NAME of the capture when left out.
         format: the capture's layout; recognised by looking when left out.
         frames: how many frames the scene shows.
@@ -70,6 +82,15 @@ def prepare(
         trust_weights: load weights although the file can hold code that then runs: only where you trust its maker.
         proposals: ready-made 3D instances of the capture's own mesh (.npy, ScanNet's .segs.json, Mask3D's .txt).
         surface: mesh or point cloud to use, in the world of the stored poses; the capture's own when left out.
+        key_frames: at most so many frames of a film are used, the sharp ones that lie apart; 240 when left out.
+        depth: where the capture brings none: stereo, or a network as KIND:MODEL with an id or a folder, such as
+            da3:depth-anything/DA3-BASE, transformers:apple/DepthPro-hf, vggt:facebook/VGGT-1B. Its licence is shown.
+        scale: metres per unit of the scene as it is without this option.
+        camera_height_m: how high above the floor the camera was held, in the middle of the film.
+        known_object: "12=0.75": the object with number 12 of the scene that is in the folder already is 0.75 metres
+            long, along its longest side.
+        long_side_px: films and photos that are larger are made this large when they are decoded.
+        ignore_poses: find the poses anew although the capture brings some.
         fuse_depth: fuse the depth although the capture brings a mesh of its own.
         bev_size: long side of the bird's-eye view, pixels.
         cut_height_m: nothing above this height, in metres, is in the bird's-eye view.
@@ -91,7 +112,8 @@ def prepare(
     names = () if classes is None else tuple(name for part in classes.split(",") if (name := part.strip()))
     if classes is not None and not names:
         raise UserError('--classes: names nothing; give words with commas between them, such as "chair, trash can"')
-    out = out or Path("out") / path.resolve().name
+    name = path.resolve()
+    out = out or Path("out") / (name.stem if name.is_file() else name.name)
     scene = prepare_scene(
         path,
         out,
@@ -107,6 +129,13 @@ def prepare(
         trust_weights=trust_weights,
         proposals=proposals,
         surface=surface,
+        key_frames=key_frames,
+        depth=depth,
+        scale=scale,
+        camera_height_m=camera_height_m,
+        known_object=known_object,
+        long_side_px=long_side_px,
+        ignore_poses=ignore_poses,
         fuse_depth=fuse_depth,
         bev_size=bev_size,
         cut_height_m=cut_height_m,

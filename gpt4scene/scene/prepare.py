@@ -15,12 +15,15 @@ from bev.errors import UserError
 from bev.readers import Format, read_scan
 from bev.reconstruction import reconstruct
 from bev.render import Bev, render_bev
+from bev.scale import check_scale_options
 from bev.scan import Axes, Poses, Scan
 from bev.surface import Surface, SurfaceCaster
 from gpt4scene.scene import stored
+from gpt4scene.scene.completing import COMPLETING, completed
 from gpt4scene.scene.compose import Sampling, compose
 from gpt4scene.scene.contents import SceneRun, SceneSource
 from gpt4scene.scene.detecting import Detected, Model, detect_objects, find_models
+from gpt4scene.scene.known_object import scale_by_known_object
 from gpt4scene.scene.objects import ObjectSource, choose_source, find_instances, notes_on
 from gpt4scene.scene.scene import Scene, load_scene
 from gpt4scene.scene.steps import Steps, fingerprint
@@ -39,6 +42,13 @@ def prepare(
     axes: Axes | None = None,
     intrinsics: str | None = None,
     surface: Path | None = None,
+    long_side_px: int = 1280,
+    ignore_poses: bool = False,
+    key_frames: int | None = None,
+    depth: str = "stereo",
+    scale: float | None = None,
+    camera_height_m: float | None = None,
+    known_object: str | None = None,
     fuse_depth: bool = False,
     voxel_size_m: float = 0.02,
     depth_max_m: float = 4.0,
@@ -61,12 +71,16 @@ def prepare(
     overwrite: bool = False,
     progress: bool = False,
 ) -> Scene:
-    """Make a scene folder of a posed RGB-D capture, or bring one that is there up to date.
+    """Make a scene folder of a film or another capture, or bring one that is there up to date.
 
     Args:
-        path: the capture's folder.
+        path: the capture's folder, or the file that it is.
         out: the scene folder; new, empty, or one of ours.
-        format, depth_scale, poses, axes, intrinsics, surface: see `bev.read_scan`.
+        format, depth_scale, poses, axes, intrinsics, surface, long_side_px, ignore_poses: see `bev.read_scan`.
+        key_frames: how many frames of a film are used at most; see `bev.completion.complete`.
+        depth: "stereo" or a network, where the capture brings none; see `bev.completion.complete`.
+        scale, camera_height_m: how large the room is where the capture does not tell; see `bev.scale.scale_factor`.
+        known_object: the same by an object of the scene that is there, see `scale_by_known_object`.
         fuse_depth, voxel_size_m, depth_max_m, floor, align, skip_check: see `bev.reconstruct`.
         cut_height_m: nothing above this height is in the bird's-eye view; None draws all that does not look down.
         bev_size: long side of the bird's-eye view in pixels.
@@ -79,8 +93,8 @@ def prepare(
         proposals: ready-made instances of the capture's own mesh, see `markers.load_proposals`.
         frames: how many frames the scene shows.
         sampling: "coverage" or "uniform", see `compose`.
-        device: "cpu", "cuda" or "cuda:1", for fusion and networks; None fuses on the CPU and runs networks on CUDA
-            where there is one.
+        device: "cpu", "cuda" or "cuda:1", for fusion, stereo and networks; None fuses on the CPU and runs the others
+            on CUDA where there is one.
         overwrite: do every step again.
         progress: show bars.
 
@@ -93,11 +107,14 @@ def prepare(
     given = dict(locals())
     path, out = Path(path), Path(out)
     _check(given)
+    if known_object is not None:
+        given["scale"] = scale_by_known_object(out, known_object, scale=scale, camera_height_m=camera_height_m)
     fusion_device, network_device = _devices(device)
     source = choose_source(
         instances, weights=weights, sam=sam, classes=classes, trust_weights=trust_weights, proposals=proposals
     )
     scan = read_scan(path, **{name: given[name] for name in _READING})
+    check_scale_options(scan, scale=given["scale"], camera_height_m=camera_height_m)
     for warning in scan.warnings:
         logger.warning("%s", warning)
     inputs = fingerprint(path, *scan.files_beside, *([scan.surface_path] if scan.surface_path else []))
@@ -107,10 +124,20 @@ def prepare(
     arguments = _arguments(given) | {"instances": source}
     made_from = SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, digests))
     with Steps(out, overwrite=overwrite) as steps:
+        whole = completed(
+            steps,
+            scan,
+            inputs={"inputs": inputs, **{name: arguments[name] for name in _READING}},
+            key_frames=key_frames,
+            depth=depth,
+            fuse_depth=fuse_depth,
+            device=network_device,
+            progress=progress,
+        )
         detected = None
         if source in ("detect", "both"):  # first: the networks need no room, and what is wrong with them shows at once
-            detected = _detected(steps, scan, models, given, inputs=inputs, device=network_device)
-        room_scan, room = _room(steps, scan, arguments, inputs=inputs, device=fusion_device, progress=progress)
+            detected = _detected(steps, whole, models, given, inputs=inputs, device=network_device)
+        room_scan, room = _room(steps, whole, arguments, inputs=inputs, device=fusion_device, progress=progress)
         caster = SurfaceCaster(room)
         top = _top(steps, room_scan, room, caster, given)
         find = partial(find_instances, source, proposals=proposals, detected=detected, min_views=min_views)
@@ -124,14 +151,23 @@ def prepare(
         start = time.perf_counter()
         scene = compose(top, room_scan, room, found, frames=frames, sampling=sampling, source=made_from, caster=caster)
         seconds = {**steps.seconds, "compose": round(time.perf_counter() - start, 3)}
-        notes = notes_on(source, found, detected=detected, min_views=min_views)
+        notes = notes_on(source, found, detected=detected, min_views=min_views) + _size_notes(room_scan)
         scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds, notes))
-        scene.save(out, overwrite=True, warnings=scan.warnings)
+        scene.save(out, overwrite=True, warnings=whole.warnings)
     return load_scene(out)
 
 
-_READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface")
-_REBUILDING = ("fuse_depth", "voxel_size_m", "depth_max_m", "floor", "align", "skip_check")
+_READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface", "long_side_px", "ignore_poses")
+_REBUILDING = (
+    "fuse_depth",
+    "voxel_size_m",
+    "depth_max_m",
+    "floor",
+    "align",
+    "skip_check",
+    "scale",
+    "camera_height_m",
+)
 
 
 def _detected(
@@ -164,7 +200,12 @@ def _room(
         reconstruct, scan, device=device, progress=progress, **{name: arguments[name] for name in _REBUILDING}
     )
     key = {name: arguments[name] for name in (*_READING, *_REBUILDING)} | {"device": device}
-    kept = steps.run("room", {"inputs": inputs, "arguments": key}, lambda folder: stored.save_room(folder, *rebuild()))
+    kept = steps.run(
+        "room",
+        {"inputs": inputs, "arguments": key},
+        lambda folder: stored.save_room(folder, *rebuild()),
+        after=[step for step in COMPLETING if step in steps.seconds],
+    )
     return stored.load_room(kept, scan)
 
 
@@ -205,10 +246,22 @@ def _check(given: Mapping[str, Any]) -> None:
         ("cut_height_m", 0.05, 100),
         ("score_min", 0, 1),
         ("min_views", 1, 1000),
+        ("key_frames", 3, 10_000),
+        ("long_side_px", 64, 8192),
     ):
         value = given[option]
         if value is not None and not least <= value <= most:
             raise UserError(f"--{option.replace('_', '-')} {value}: must be between {least} and {most}")
+
+
+def _size_notes(scan: Scan) -> tuple[str, ...]:
+    """What to do about a size that nobody knows."""
+    if scan.units == "metre":
+        return ()
+    return (
+        "the room's size is unknown, so lengths are in arbitrary units; for metres give --camera-height-m 1.5 (how "
+        "high the camera was held), --known-object 12=0.75 (object 12 is 0.75 m along its longest side), or --scale",
+    )
 
 
 def _digest(proposals: Path, scan: Scan, *, fuse_depth: bool) -> str:
