@@ -130,7 +130,7 @@ def _with_factors(
         logs = logs - overall
     elif metric and abs(np.expm1(-overall)) > _MOVED:
         logger.warning("%s: finds the scan %.2f times as large as it says it is", network.name, np.exp(-overall))
-    scan = _warned(scan, network, sum(1 for _, points in found if not points), "their depth takes the others' scale")
+    scan = _warned(scan, network, sum(1 for log, _ in found if np.isnan(log)), "their depth takes the others' scale")
     grids = (each.grid.astype(np.float32) * np.float32(np.exp(log)) for each, log in zip(predicted, logs, strict=True))
     return _with_depth(scan, grids)
 

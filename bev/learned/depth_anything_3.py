@@ -9,6 +9,7 @@ how we count pixels; images are resized to multiples of 14, neither cropped nor 
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,10 @@ def preset_depth(preset: str) -> DepthKind:
 def _load(folder: Path, preset: str) -> Any:
     cfg = import_installed_by_hand("depth_anything_3.cfg", _HOW)
     presets = import_installed_by_hand("depth_anything_3.registry", _HOW).MODEL_REGISTRY
-    safetensors = require("safetensors.torch", "da3")
     if preset not in presets:
         raise UserError(f"{folder}: model_name is {preset!r}, the package knows {', '.join(presets)}")
+    if "DA3_LOG_LEVEL" not in os.environ:  # it prints to stdout, where commands print their answers
+        import_installed_by_hand("depth_anything_3.utils.logger", _HOW).logger.level = 0
     settings = cfg.load_config(str(presets[preset]))
     for part in (settings, settings.get("anyview") or {}):
         for gaussians in ("gs_head", "gs_adapter"):  # never asked for here, and a tenth of the weights
@@ -151,21 +153,26 @@ def _load(folder: Path, preset: str) -> Any:
                 part.pop(gaussians)
     import_installed_by_hand("depth_anything_3.model.da3", _HOW)
     net = cfg.create_object(settings)
-    path = folder / WEIGHTS
+    _fill(net, folder / WEIGHTS, preset)
+    return net
+
+
+def _fill(net: Any, path: Path, preset: str) -> None:
+    """Load weights as the package's own class published them: below `model.`, what is shared written once."""
+    torch, safetensors = require("torch", "da3"), require("safetensors.torch", "da3")
+    published = torch.nn.Module()
+    published.model = net
+    names = set(published.state_dict())
     try:
-        weights = safetensors.load_file(path)
+        missing, unexpected = safetensors.load_model(published, path, strict=False)
     except (OSError, require("safetensors", "da3").SafetensorError) as error:
         raise UserError(f"{path}: is cut short or no safetensors file ({error}); download it again") from error
-    weights = {name.removeprefix("model."): values for name, values in weights.items()}
-    try:
-        missing, unexpected = net.load_state_dict(weights, strict=False)
     except RuntimeError as error:  # sizes differ
         raise UserError(f"{path}: its weights are not those of {preset}; check model_name in config.json") from error
-    unexpected = [name for name in unexpected if ".gs_" not in f".{name}"]
+    unexpected = [name for name in unexpected if ".gs_" not in name and name not in names]
     if missing or unexpected:
-        odd = (missing or unexpected)[0]
+        odd = sorted(missing or unexpected)[0]
         raise UserError(
             f"{path}: lacks {len(missing)} and has {len(unexpected)} other weights than {preset} ({odd}); check "
             "model_name in config.json"
         )
-    return net

@@ -9,8 +9,8 @@ from bev.camera import Camera
 
 POINTS_MIN = 15
 """Fewer points say nothing of a frame; it takes its neighbours' factor."""
-_PRIOR_POINTS = 10.0
-"""As many points as the other frames' factor counts for in each frame."""
+_VARIANCE_MIN = 1e-6
+"""Of a log factor: nobody knows depth to better than a thousandth."""
 _FAR_OFF = 0.2
 """Of depth: points further off their frame's factor are on another surface."""
 _AGREEING_MIN = 0.4
@@ -46,24 +46,27 @@ def sightings(grid: np.ndarray, camera: Camera, points: np.ndarray) -> Sightings
     return Sightings(values[there], depth[seen][there])
 
 
-def log_factor(seen: Sightings) -> tuple[float, int]:
-    """Logarithm of what predicted depth must be multiplied with, and how many points agree on it.
+def log_factor(seen: Sightings) -> tuple[float, float]:
+    """Logarithm of what predicted depth must be multiplied with, and its variance.
 
     Returns:
-        NaN and 0 where there are too few points, or they do not agree.
+        NaN and infinity where there are too few points, or they do not agree.
     """
     positive = seen.predicted > 0
     if positive.sum() < POINTS_MIN:
-        return np.nan, 0
+        return np.nan, np.inf
     ratios = np.log(seen.depth[positive] / seen.predicted[positive])
     near = np.abs(ratios - np.median(ratios)) < _FAR_OFF
     if near.sum() < max(POINTS_MIN, _AGREEING_MIN * len(ratios)):
-        return np.nan, 0
-    return float(np.median(ratios[near])), int(near.sum())
+        return np.nan, np.inf
+    middle = float(np.median(ratios[near]))
+    # the variance of a median of normal errors
+    variance = np.pi / 2 * _spread(ratios[near], middle) ** 2 / near.sum()
+    return middle, max(float(variance), _VARIANCE_MIN)
 
 
-def log_factors(found: Sequence[tuple[float, int]], groups: Sequence[int], fallback: dict[int, float]) -> np.ndarray:
-    """One log factor per frame, drawn towards its group's where few points speak for it.
+def log_factors(found: Sequence[tuple[float, float]], groups: Sequence[int], fallback: dict[int, float]) -> np.ndarray:
+    """One log factor per frame, drawn towards its group's median by how well each of the two is known.
 
     Args:
         found: from `log_factor`, per frame.
@@ -73,14 +76,25 @@ def log_factors(found: Sequence[tuple[float, int]], groups: Sequence[int], fallb
     Returns:
         (n,) float64; NaN where nothing is known.
     """
-    own, points = np.array([each[0] for each in found]), np.array([each[1] for each in found], np.float64)
+    own, variance = np.array(found, np.float64).reshape(-1, 2).T
     group = np.asarray(groups)
-    common = np.full(len(own), np.nan)
+    logs = np.full(len(own), np.nan)
     for number in np.unique(group):
-        members = own[(group == number) & np.isfinite(own)]
-        common[group == number] = np.median(members) if len(members) else fallback.get(int(number), np.nan)
-    drawn = (points * np.where(np.isfinite(own), own, 0) + _PRIOR_POINTS * common) / (points + _PRIOR_POINTS)
-    return np.where(np.isfinite(own), drawn, common)
+        rows = np.flatnonzero(group == number)
+        known = rows[np.isfinite(own[rows])]
+        if not len(known):
+            logs[rows] = fallback.get(int(number), np.nan)
+            continue
+        middle = float(np.median(own[known]))
+        among = max(_spread(own[known], middle) ** 2, _VARIANCE_MIN)
+        logs[rows] = middle
+        logs[known] = (own[known] * among + middle * variance[known]) / (among + variance[known])
+    return logs
+
+
+def _spread(values: np.ndarray, middle: float) -> float:
+    """The standard deviation of normal errors, from their median."""
+    return 1.4826 * float(np.median(np.abs(values - middle)))
 
 
 def inverse_line(seen: Sightings) -> tuple[float, float] | None:
