@@ -232,7 +232,7 @@ def test_images_of_another_size(capture: Path, capsys: pytest.CaptureFixture[str
 def test_folders_without_a_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty").mkdir()
     assert f"{tmp_path / 'empty'}: the folder is empty" in _refused(capsys, tmp_path / "empty")
-    assert f"{tmp_path / 'none'}: there is no such folder" in _refused(capsys, tmp_path / "none")
+    assert f"{tmp_path / 'none'}: there is no such file or folder" in _refused(capsys, tmp_path / "none")
     (tmp_path / "film.mp4").write_text("")
     assert f"{tmp_path / 'film.mp4'}: is a file" in _refused(capsys, tmp_path / "film.mp4")
     (tmp_path / "notes").mkdir()
@@ -501,7 +501,7 @@ def test_a_traceback_is_shown_with_debug_only(tmp_path: Path) -> None:
         running = _run("prepare", tmp_path / "none", *options)
         _, said = running.communicate(timeout=60)
         assert said.count("Traceback") == tracebacks
-        assert "there is no such folder" in said.splitlines()[-1]
+        assert "there is no such file or folder" in said.splitlines()[-1]
         assert running.returncode == (1 if options else 2)
     with pytest.raises(UserError, match="no such folder"):
         main(["--debug", "prepare", str(tmp_path / "none")])

@@ -7,12 +7,26 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from bev.errors import UserError
-from bev.readers import arkitscenes, image_folder, record3d, replica, scannet, sens, seven_scenes, tum, video_file
+from bev.readers import (
+    arkitscenes,
+    colmap,
+    image_folder,
+    record3d,
+    replica,
+    scannet,
+    sens,
+    seven_scenes,
+    stray_scanner,
+    tum,
+    video_file,
+)
 from bev.readers.capture import Capture, scan_from
 from bev.readers.options import ReadOptions
 from bev.scan import Axes, Poses, Scan
 
-Format = Literal["7scenes", "scannet", "sens", "tum", "replica", "arkitscenes", "record3d", "video", "images"]
+Format = Literal[
+    "7scenes", "scannet", "sens", "tum", "replica", "arkitscenes", "stray", "record3d", "colmap", "video", "images"
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,9 @@ _READERS = (
     _Reader("tum", tum.looks_like, tum.read, tum.LOOKED_FOR),
     _Reader("replica", replica.looks_like, replica.read, replica.LOOKED_FOR),
     _Reader("arkitscenes", arkitscenes.looks_like, arkitscenes.read, arkitscenes.LOOKED_FOR),
+    _Reader("stray", stray_scanner.looks_like, stray_scanner.read, stray_scanner.LOOKED_FOR),
     _Reader("record3d", record3d.looks_like, record3d.read, record3d.LOOKED_FOR, is_file=True),
+    _Reader("colmap", colmap.looks_like, colmap.read, colmap.LOOKED_FOR, rank=2),
     _Reader("video", video_file.looks_like, video_file.read, video_file.LOOKED_FOR, rank=3, is_file=True),
     _Reader("images", image_folder.looks_like, image_folder.read, image_folder.LOOKED_FOR, rank=3),
 )
