@@ -234,7 +234,7 @@ def test_folders_without_a_capture(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"{tmp_path / 'empty'}: the folder is empty" in _refused(capsys, tmp_path / "empty")
     assert f"{tmp_path / 'none'}: there is no such file or folder" in _refused(capsys, tmp_path / "none")
     (tmp_path / "film.mp4").write_text("")
-    assert f"{tmp_path / 'film.mp4'}: is a file" in _refused(capsys, tmp_path / "film.mp4")
+    assert f"{tmp_path / 'film.mp4'}: the file is empty" in _refused(capsys, tmp_path / "film.mp4")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "todo.txt").write_text("")
     line = _refused(capsys, tmp_path / "notes")
@@ -503,7 +503,7 @@ def test_a_traceback_is_shown_with_debug_only(tmp_path: Path) -> None:
         assert said.count("Traceback") == tracebacks
         assert "there is no such file or folder" in said.splitlines()[-1]
         assert running.returncode == (1 if options else 2)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="no such file or folder"):
         main(["--debug", "prepare", str(tmp_path / "none")])
 
 
