@@ -60,6 +60,8 @@ class Picture:
     """Registered to the image, of any size."""
     confidence_path: str | None = None
     """Of the depth, see `read_confidence`."""
+    row: int = 0
+    """Its place in the reader's own lists."""
 
 
 def checked(lens: Lens) -> Lens:
