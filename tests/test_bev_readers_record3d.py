@@ -39,7 +39,7 @@ def recorded(filmed, world_from_room=Y_UP_FROM_ROOM):
         levels = np.full(depth.shape, 2, np.uint8)
         levels[:10], levels[10:30] = 0, 1
         depth[:10] += 0.4
-        depth[-1] = np.nan
+        depth[-1], depth[-1, ::2] = np.nan, np.inf
         members |= {
             f"rgbd/{i}.jpg": jpeg.tobytes(),
             f"rgbd/{i}.depth": lzfse.compress(depth.tobytes()),
