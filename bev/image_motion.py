@@ -8,9 +8,6 @@ import numpy as np
 
 from bev.scan import Frame, Scan
 
-LOST = -1.0
-"""In place of a motion: the two pictures have nothing in common that could be followed."""
-
 _LONG_SIDE_PX = 160
 _TEXTURE = 3.0
 """Gradients, in grey levels per pixel, below this are noise: nothing moves visibly there."""
@@ -20,8 +17,8 @@ _ALIKE = 0.5
 _DEPTH_M = 2.0
 """How far away the things in a room usually are."""
 
-Motion = Callable[["Look", "Look"], float]
-"""From one look to a later one: how far the picture moved, as a share of its longer side, or LOST."""
+Motion = Callable[["Look", "Look"], float | None]
+"""How far the picture moved, as a share of its longer side; None where the two have nothing in common to follow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +44,7 @@ def motion_for(scan: Scan) -> Motion:
     return FlowMotion()
 
 
-def camera_motion(first: Look, second: Look) -> float:
+def camera_motion(first: Look, second: Look) -> float | None:
     """How far things two metres away move in the picture between two poses, in metres."""
     cameras = first.frame.camera, second.frame.camera
     turn = cameras[0].camera_from_world[:3, :3] @ cameras[1].world_from_camera[:3, :3]
@@ -69,20 +66,20 @@ class FlowMotion:
         default_factory=lambda: cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
     )
 
-    def __call__(self, first: Look, second: Look) -> float:
+    def __call__(self, first: Look, second: Look) -> float | None:
         if first.grey.shape != second.grey.shape:
-            return LOST
-        empty = np.zeros((*first.grey.shape, 2), np.float32)
-        forth = self._flow.calc(first.grey, second.grey, empty.copy())
+            return None
         textured = _textured(first.grey)
-        moved_px = float(np.median(np.hypot(forth[..., 0], forth[..., 1])[textured]))
-        if moved_px > 1 and self._is_lost(first.grey, second.grey, forth, textured):
-            return LOST
-        return moved_px / max(first.grey.shape)
+        for start in (_still, _shifted):
+            forth = self._flow.calc(first.grey, second.grey, start(first.grey, second.grey))
+            moved_px = float(np.median(np.hypot(forth[..., 0], forth[..., 1])[textured]))
+            if moved_px <= 1 or not self._is_lost(first.grey, second.grey, forth, textured):
+                return moved_px / max(first.grey.shape)
+        return None
 
     def _is_lost(self, first: np.ndarray, second: np.ndarray, forth: np.ndarray, textured: np.ndarray) -> bool:
         """Whether the way back is another one, and the detail at its ends another too."""
-        back = self._flow.calc(second, first, np.zeros_like(forth))
+        back = self._flow.calc(second, first, _still(second, first) - np.median(forth, axis=(0, 1)))
         height, width = first.shape
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         x, y = x + forth[..., 0], y + forth[..., 1]
@@ -96,11 +93,31 @@ class FlowMotion:
         return _correlation(_detail(first)[seen], there[seen]) < _ALIKE
 
 
+def has_texture(at: Look) -> bool:
+    """Whether there is anything in the picture that motion could be seen by."""
+    return bool(_has_gradient(at.grey).mean() > _TEXTURED_SHARE)
+
+
+def _still(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.zeros((*first.shape, 2), np.float32)
+
+
+def _shifted(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """A start for what moved further than flow finds by itself: one shift for all (phase correlation)."""
+    window = cv2.createHanningWindow((first.shape[1], first.shape[0]), cv2.CV_32F)
+    shift, _ = cv2.phaseCorrelate(first.astype(np.float32), second.astype(np.float32), window)
+    return np.broadcast_to(np.array(shift, np.float32), (*first.shape, 2)).copy()
+
+
 def _textured(grey: np.ndarray) -> np.ndarray:
     """(h, w) bool: where flow can be seen; everywhere in a picture without any texture."""
-    across, down = (cv2.Scharr(grey, cv2.CV_32F, *axes, scale=1 / 32) for axes in ((1, 0), (0, 1)))
-    textured = np.hypot(across, down) > _TEXTURE
+    textured = _has_gradient(grey)
     return textured if textured.mean() > _TEXTURED_SHARE else np.ones_like(textured)
+
+
+def _has_gradient(grey: np.ndarray) -> np.ndarray:
+    across, down = (cv2.Scharr(grey, cv2.CV_32F, *axes, scale=1 / 32) for axes in ((1, 0), (0, 1)))
+    return np.hypot(across, down) > _TEXTURE
 
 
 def _detail(grey: np.ndarray) -> np.ndarray:

@@ -3,51 +3,29 @@
 import json
 import logging
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from bev.errors import UserError
-from bev.image_motion import LOST, Look, Motion, look, motion_for
+from bev.film_walk import Collector, JpegImage, Walk, encoded
+from bev.image_motion import motion_for
 from bev.progress import track
 from bev.readers.images import read_color
-from bev.sampling import sharpness
 from bev.scan import Frame, Scan
 
 _log = logging.getLogger(__name__)
 
 _SCHEMA = "gpt4scene/keyframes@1"
-_STEP = 0.02
-"""Motion is measured from a picture that stays until this share of its longer side has gone by: so what trembles or
-stands still adds nothing up."""
 _NEAR, _FAR, _VERY_FAR = 0.6, 1.4, 2.0
 """Where the next frame may lie, in spacings; very far only if all that is nearer is blurred."""
 _BLURRED = 0.5
-"""Times the usual sharpness around it."""
+"""Times the sharpness of the better frames around it."""
+_EVEN = 0.25
+"""Share of its sharpness that a frame must have in advance of another, a spacing nearer to where one is wanted."""
 _BINS_PER_FRAME = 4
-_CALM = 0.04
-"""A film is looked at more rarely while less than this share of the picture goes by from look to look."""
-_RETURN_S = 1.0
-"""What is back to the picture before within this time was covered for a moment, and not cut."""
-_CUTS_SHARE = 0.1
-"""Where more of the steps than these are lost, the images are no film: photos may show what they like."""
-_QUALITY = 95
-
-
-@dataclass(frozen=True)
-class JpegImage:
-    """An image held encoded; called, it decodes: (H, W, 3) uint8 RGB."""
-
-    data: bytes
-
-    def __call__(self) -> np.ndarray:
-        image = cv2.imdecode(np.frombuffer(self.data, np.uint8), cv2.IMREAD_COLOR)
-        assert image is not None  # we encoded it ourselves
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def key_frames(
@@ -81,12 +59,17 @@ def key_frames(
     """
     if count_max < 3 or not spacing > 0 or not looks_per_second > 0:
         raise ValueError(f"count_max {count_max}, spacing {spacing}, looks_per_second {looks_per_second}: too small")
-    collector = _Collector(count_max * _BINS_PER_FRAME, keep_images=scan.is_film)
+    collector = Collector(count_max * _BINS_PER_FRAME, keep_images=scan.is_film)
     gap_s = 1 / looks_per_second if scan.is_film and len(scan.frames) > count_max else 0.0
-    walk = _Walk(motion_for(scan), spacing, collector)
+    walk = Walk(motion_for(scan), spacing, collector)
+    skipped: list[Frame] = []
     for frame in track(scan.frames, "choosing frames", show=progress):
-        if frame.timestamp_s >= walk.last_s + gap_s - 1e-6 or walk.is_fast:
-            walk.take(frame)
+        if frame.timestamp_s < walk.last_s + gap_s - 1e-6 and not walk.is_fast:
+            skipped.append(frame)
+        else:
+            walk.take(frame, skipped)
+            skipped = []
+    walk.check(scan)
     seen = collector.closed()
     chosen = _spread([c.place for c in seen], np.array([c.sharpness for c in seen]), count_max, spacing)
     if len(chosen) < 3 and not scan.has_poses:
@@ -110,7 +93,7 @@ def save_frames(folder: Path, scan: Scan) -> None:
     rows = []
     for frame in scan.frames:
         name = f"{frame.index:06d}.jpg"
-        kept = frame.read_color if isinstance(frame.read_color, JpegImage) else _encoded(frame.read_color())
+        kept = frame.read_color if isinstance(frame.read_color, JpegImage) else encoded(frame.read_color())
         (folder / name).write_bytes(kept.data)
         rows.append({"index": frame.index, "image": name, "size": [frame.camera.width, frame.camera.height]})
     told = {"schema": _SCHEMA, "frames": rows, "warnings": list(scan.warnings)}
@@ -143,144 +126,6 @@ def load_frames(folder: Path, scan: Scan) -> Scan:
     return replace(scan, frames=tuple(frames), is_film=False, warnings=tuple(told["warnings"]))
 
 
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    frame: Frame
-    place: float
-    """Along the film's motion, in shares of the longer side."""
-    sharpness: float
-    image: np.ndarray | None = None
-    """Until it is encoded, (H, W, 3) uint8 RGB."""
-
-
-@dataclass(eq=False)
-class _Collector:
-    """The sharpest candidate of each stretch of the film; the stretches grow when they become too many to keep."""
-
-    bins_max: int
-    keep_images: bool
-    _width: float = _STEP
-    _kept: dict[int, _Candidate] = field(default_factory=dict)
-    _last: _Candidate | None = None
-    """The best of the stretch that the film is in: encoded only when that is over."""
-
-    def add(self, candidate: _Candidate) -> None:
-        last = self._last
-        if last is not None and self._bin(last) != self._bin(candidate):
-            self._close(last)
-            last = None
-        if last is None or candidate.sharpness > last.sharpness:
-            self._last = candidate
-
-    def closed(self) -> list[_Candidate]:
-        """All that is kept, by place."""
-        if self._last is not None:
-            self._close(self._last)
-            self._last = None
-        return sorted(self._kept.values(), key=lambda candidate: candidate.place)
-
-    def _bin(self, candidate: _Candidate) -> int:
-        return int(candidate.place / self._width)
-
-    def _close(self, candidate: _Candidate) -> None:
-        known = self._kept.get(self._bin(candidate))
-        if known is not None and known.sharpness >= candidate.sharpness:
-            return
-        frame = candidate.frame
-        if self.keep_images and candidate.image is not None:
-            frame = replace(frame, read_color=_encoded(candidate.image))
-        self._kept[self._bin(candidate)] = replace(candidate, frame=frame, image=None)
-        while len(self._kept) > self.bins_max:
-            self._width *= 2
-            kept, self._kept = self._kept.values(), {}
-            for other in kept:
-                rival = self._kept.get(self._bin(other))
-                if rival is None or other.sharpness > rival.sharpness:
-                    self._kept[self._bin(other)] = other
-
-
-@dataclass(eq=False)
-class _Walk:
-    """One pass along a scan: how far each frame lies along it, and where it breaks."""
-
-    motion: Motion
-    spacing: float
-    collector: _Collector
-    last_s: float = float("-inf")
-    is_fast: bool = False
-    looked_at: int = 0
-    _place: float = 0.0
-    """Of the frame that motion is measured from, and of the last one."""
-    _last_place: float = 0.0
-    _from: Look | None = None
-    _last: Look | None = None
-    _breaks: list[tuple[Look, Look]] = field(default_factory=list)
-    _faults: list[tuple[Frame, str]] = field(default_factory=list)
-
-    def take(self, frame: Frame) -> None:
-        """Look at the next frame."""
-        self.last_s = frame.timestamp_s
-        self.looked_at += 1
-        try:
-            image = frame.read_color()
-        except UserError as error:
-            self._faults.append((frame, str(error)))
-            return
-        now = look(frame, image)
-        place = self._place_of(now)
-        self.is_fast = abs(place - self._last_place) > _CALM
-        self._last, self._last_place = now, place
-        self.collector.add(_Candidate(frame, place, sharpness(image), image))
-
-    def _place_of(self, now: Look) -> float:
-        if self._from is None or self._last is None:
-            self._from = now
-            return self._place
-        self._forget_what_came_back(now)
-        moved = self.motion(self._from, now)
-        if moved == LOST and self._from is not self._last:
-            self._from, self._place = self._last, self._last_place
-            moved = self.motion(self._from, now)
-        if moved == LOST:
-            self._breaks.append((self._last, now))
-            moved = self.spacing
-        place = self._place + moved
-        if moved >= _STEP:
-            self._from, self._place = now, place
-        return place
-
-    def _forget_what_came_back(self, now: Look) -> None:
-        """A hand before the lens or a flash is no cut."""
-        if self._breaks:
-            before, after = self._breaks[-1]
-            recent = now.frame.timestamp_s - after.frame.timestamp_s <= _RETURN_S
-            if recent and self.motion(before, now) != LOST:
-                self._breaks.pop()
-
-    def warnings(self, scan: Scan) -> Iterable[str]:
-        """What happened on the way, one line each."""
-        if len(self._faults) * 2 > self.looked_at:
-            raise UserError(f"{self._faults[0][1]} ({len(self._faults)} of {self.looked_at} frames do not decode)")
-        if self._faults:
-            first = self._faults[0][0]
-            yield (
-                f"{len(self._faults)} of {self.looked_at} frames do not decode and are left out; "
-                f"first: frame {first.index} ({first.timestamp_s:.1f} s)"
-            )
-        if len(self._breaks) <= _CUTS_SHARE * self.looked_at:
-            for before, after in self._breaks:
-                yield (
-                    f"{scan.name}: at {after.frame.timestamp_s:.1f} s, between frames {before.frame.index} and "
-                    f"{after.frame.index}, the picture jumps to another place, as at a cut"
-                )
-
-
-def _encoded(image: np.ndarray) -> JpegImage:
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    assert done
-    return JpegImage(data.tobytes())
-
-
 def _spread(places: list[float], sharp: np.ndarray, count_max: int, spacing: float) -> list[int]:
     """Which of n candidates to use, at most `count_max`; the spacing grows until they are few enough.
 
@@ -307,18 +152,25 @@ def _spread(places: list[float], sharp: np.ndarray, count_max: int, spacing: flo
 
 def _at_spacing(places: list[float], sharp: np.ndarray, spacing: float) -> list[int]:
     """The sharpest candidate about every `spacing`; where all are blurred, one from further on."""
-    usual = np.array([np.median(sharp[_span(places, p - 2 * spacing, p + 2 * spacing)]) for p in places])
-    relative = sharp / np.maximum(usual, 1e-9)
+    reach = 2 * spacing
+    best_around = np.array([np.quantile(sharp[_span(places, p - reach, p + reach)], 0.9) for p in places])
+    relative = sharp / np.maximum(best_around, 1e-9)
+    along = np.array(places)
+
+    def sharpest(span: slice, wanted: float) -> int:
+        off = np.abs(along[span] - wanted) / spacing
+        return span.start + int(((sharp[span] + 1e-9) * (1 - _EVEN * np.minimum(off, 1))).argmax())
+
     chosen: list[int] = []
     span = _span(places, -np.inf, places[0] + (_FAR - 1) * spacing) if places else slice(0, 0)
     while span.start < len(places):
+        wanted = places[chosen[-1]] + spacing if chosen else places[0]
         if span.start == span.stop:
             best = span.start  # the film jumps here: nothing lies as near as it should
         else:
-            best = span.start + int(sharp[span].argmax())
+            best = sharpest(span, wanted)
             if relative[best] < _BLURRED and chosen:
-                wider = slice(span.start, bisect_right(places, places[chosen[-1]] + _VERY_FAR * spacing))
-                best = wider.start + int(sharp[wider].argmax())
+                best = sharpest(slice(span.start, bisect_right(places, wanted + (_VERY_FAR - 1) * spacing)), wanted)
         chosen.append(best)
         span = _span(places, places[best] + _NEAR * spacing, places[best] + _FAR * spacing)
     return chosen

@@ -1,6 +1,7 @@
 """Small films for tests, written with PyAV: what they show is known for every frame."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import numpy as np
 RATE = 30
 
 
-def picture(i: int, width: int = 320, height: int = 240, *, step_px: float = 4.0, seed: int = 0) -> np.ndarray:
+def picture(i: float, width: int = 320, height: int = 240, *, step_px: float = 4.0, seed: int = 0) -> np.ndarray:
     """A textured wall that the camera passes at `step_px` pixels per frame, (height, width, 3) uint8 RGB."""
     wall = _wall(width, height, seed)
-    shift = np.array([[1, 0, -(i * step_px) % wall.shape[1] - wall.shape[1]], [0, 1, 0]], np.float64)
-    return cv2.warpAffine(np.tile(wall, (1, 3, 1)), shift, (width, height))
+    shift = np.array([[1, 0, -(i * step_px) % (2 * width) - 2 * width], [0, 1, 0]], np.float64)
+    return cv2.warpAffine(wall, shift, (width, height))
 
 
 def numbered(i: int, width: int = 320, height: int = 240) -> np.ndarray:
@@ -98,10 +99,11 @@ def write_sound(path: Path, seconds: float = 2.0) -> Path:
     return path
 
 
+@cache
 def _wall(width: int, height: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     wall = np.zeros((height, width * 2, 3), np.float32)
     for cells, strength in ((6, 90), (24, 60), (80, 40)):
         coarse = rng.normal(0, strength, (max(2, height * cells // width), cells * 2, 3)).astype(np.float32)
         wall += cv2.resize(coarse, (width * 2, height), interpolation=cv2.INTER_CUBIC)
-    return np.clip(wall + 128, 0, 255).astype(np.uint8)
+    return np.tile(np.clip(wall + 128, 0, 255).astype(np.uint8), (1, 3, 1))
