@@ -135,25 +135,33 @@ def test_doubt_is_relative_to_the_median_and_zero_is_never_kept() -> None:
 
 def test_ramps_between_surfaces_go_and_slanted_planes_stay() -> None:
     v = np.arange(120.0)[:, None] + np.zeros((1, 160))
-    floor = (1.5 * 150 / (v + 20)).astype(np.float32)  # a floor that rises to a grazing 9 degrees
-    assert not at_edges(floor).any()
+    focal = (150.0, 150.0)
+    floor = (1.5 * 150 / (v + 20)).astype(np.float32)  # a floor 1.5 m below that is seen at 8 degrees where it is far
+    assert not at_edges(floor, focal).any()
+    assert (
+        at_edges(floor, focal, grazing_deg=12.0)[:5].all() and not at_edges(floor, focal, grazing_deg=12.0)[30:].any()
+    )
+    assert not at_edges(np.ascontiguousarray(floor.T), (150.0, 30.0)).any()  # each axis has its own focal length
+    assert at_edges(floor, (30.0, 500.0))[:5].all()
     step = np.where(np.arange(160) < 80, 1.0, 2.0).astype(np.float32) + np.zeros((120, 1), np.float32)
     smeared = step.copy()
     smeared[:, 77:83] = np.linspace(1, 2, 8)[1:-1]
+    assert set(np.flatnonzero(at_edges(step, focal).any(axis=0))) == {79, 80}
     for image in (smeared, np.ascontiguousarray(smeared.T)):
-        kept = cleaned(image).astype(np.float32)
+        kept = cleaned(image, (450.0, 450.0)).astype(np.float32)
         assert set(np.unique(kept)) == {0.0, 1.0, 2.0}
         assert (kept > 0).mean() > 0.9
     holes = floor.copy()
     holes[40:50, 40:50] = 0
-    assert not at_edges(holes).any()  # what borders on nothing is no ramp
+    assert not at_edges(holes, focal).any()  # what borders on nothing is no ramp
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1e6])
 def test_numbers_that_are_no_depth_become_none(value: float) -> None:
     depth = np.full((8, 8), 2.0, np.float32)
     depth[3, 3] = value
-    assert cleaned(depth)[3, 3] == 0 and (cleaned(depth) == 2).sum() == 63
+    kept = cleaned(depth, (100.0, 100.0))
+    assert kept[3, 3] == 0 and (kept == 2).sum() == 63
 
 
 def test_points_are_looked_up_where_they_fall(room) -> None:
@@ -194,6 +202,8 @@ def test_a_line_is_found_among_wrong_points_and_only_a_rising_one() -> None:
     assert line is not None
     np.testing.assert_allclose(line, [0.7, -0.2], rtol=1e-6)
     assert inverse_line(Sightings(-x, depth)) is None
+    for _ in range(8):
+        assert inverse_line(Sightings(rng.uniform(0, 2, 80), depth)) is None
     assert inverse_line(Sightings(np.ones(80), depth)) is None
     assert inverse_line(Sightings(x[:12], depth[:12])) is None
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-CURVATURE_MAX = 0.03
-STEEPNESS_MAX = 0.08
+GRAZING_DEG = 4.0
+"""Floors filmed from 1.5 m are seen at this angle from 20 m away."""
 
 
 def doubtful(confidence: np.ndarray, min_confidence: float) -> np.ndarray:
@@ -14,36 +14,34 @@ def doubtful(confidence: np.ndarray, min_confidence: float) -> np.ndarray:
     return ~(some & (confidence >= min_confidence * float(np.median(confidence[some]))))
 
 
-def at_edges(
-    depth: np.ndarray, *, curvature_max: float = CURVATURE_MAX, steepness_max: float = STEEPNESS_MAX
-) -> np.ndarray:
+def at_edges(depth: np.ndarray, focal_px: tuple[float, float], *, grazing_deg: float = GRAZING_DEG) -> np.ndarray:
     """Pixels between a near and a far surface, where networks draw a ramp that is not there.
 
-    Inverse depth is linear over the image of a plane, however slanted; so a plane has no curvature in it, and what
-    bends by more than a few percent from pixel to pixel is an edge. What is steeper than a grazing floor is the ramp.
+    Inverse depth is linear over the image of a plane. Over its own value, its step from pixel to pixel is at most
+    1 / (focal length * sine of the angle at which the plane is seen), so that what is steeper than the least angle
+    allows is a ramp, or a surface seen so sharply from the side that its depth is a guess.
 
     Args:
         depth: (h, w) float32, 0 = none.
-        curvature_max: second difference of inverse depth, over inverse depth.
-        steepness_max: difference of neighbours' inverse depth, over inverse depth.
+        focal_px: along x and y, pixels of this grid.
+        grazing_deg: the least angle between a ray and the surface that it meets.
 
     Returns:
-        (h, w) bool.
+        (h, w) bool: both pixels of every step that is too steep.
     """
     inverse = np.where(depth > 0, 1 / np.maximum(depth, 1e-9), np.nan).astype(np.float32)
     edge = np.zeros(depth.shape, bool)
-    with np.errstate(invalid="ignore"):
-        for values, marks in ((inverse, edge), (inverse.T, edge.T)):
-            step = np.diff(values, axis=0)
-            steep = np.abs(step) > steepness_max * np.minimum(values[1:], values[:-1])
-            marks[1:] |= steep
-            marks[:-1] |= steep
-            marks[1:-1] |= np.abs(np.diff(step, axis=0)) > curvature_max * values[1:-1]
+    for values, marks, focal in ((inverse.T, edge.T, focal_px[0]), (inverse, edge, focal_px[1])):
+        steepest = 1 / (focal * np.sin(np.radians(grazing_deg)))
+        with np.errstate(invalid="ignore"):
+            steep = np.abs(np.diff(values, axis=0)) > steepest * np.minimum(values[1:], values[:-1])
+        marks[1:] |= steep
+        marks[:-1] |= steep
     return edge
 
 
-def cleaned(depth: np.ndarray) -> np.ndarray:
+def cleaned(depth: np.ndarray, focal_px: tuple[float, float]) -> np.ndarray:
     """Depth (h, w) as float16 with 0 where it is not finite, not positive, too large to be kept, or at an edge."""
     with np.errstate(invalid="ignore"):
         depth = np.where((depth > 0) & (depth < 6e4), depth, 0).astype(np.float32)
-    return np.where(at_edges(depth), 0, depth).astype(np.float16)
+    return np.where(at_edges(depth, focal_px), 0, depth).astype(np.float16)

@@ -152,16 +152,15 @@ def _from_inverse(grid: np.ndarray, line: tuple[float, float] | None) -> np.ndar
 
 
 def _with_depth(scan: Scan, grids: Iterable[np.ndarray]) -> Scan:
-    frames = tuple(with_depth(frame, cleaned(grid)) for frame, grid in zip(scan.frames, grids, strict=True))
-    return scan.with_frames(frames)
+    return scan.with_frames(tuple(with_depth(frame, grid) for frame, grid in zip(scan.frames, grids, strict=True)))
 
 
 def with_depth(frame: Frame, depth: np.ndarray) -> Frame:
-    """A frame with (h, w) float16 depth over its whole image, 0 = none."""
+    """A frame with (h, w) float32 depth over its whole image, cleaned and kept as float16."""
     height, width = depth.shape
-    return replace(
-        frame, depth_camera=frame.camera.resized(width, height), read_depth=partial(depth.astype, np.float32)
-    )
+    camera = frame.camera.resized(width, height)
+    compact = cleaned(depth, (camera.K[0, 0], camera.K[1, 1]))
+    return replace(frame, depth_camera=camera, read_depth=partial(compact.astype, np.float32))
 
 
 def _nothing_to_fit(scan: Scan, network: DepthModel) -> str:

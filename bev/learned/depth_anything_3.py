@@ -46,7 +46,7 @@ class DepthAnything3:
     """A preset of the package with its published weights."""
 
     frames_at_once = 48
-    """Giant, the largest, keeps about 50 MB of features per frame beside its 5 GB."""
+    """An estimate: Giant, the largest, keeps about 50 MB of features per frame beside 5 GB of weights."""
 
     def __init__(self, source: str, *, device: str, net: Any = None, preset: str = ""):
         """

@@ -8,7 +8,6 @@ import numpy as np
 from bev.camera import Camera
 from bev.errors import UserError
 from bev.learned.chunks import Part, Similarity, in_first_camera, joined, windows
-from bev.learned.cleaning import cleaned
 from bev.learned.depth import kept, predict, with_depth
 from bev.learned.models import load_model
 from bev.learned.protocol import DepthKind, DepthModel
@@ -138,4 +137,4 @@ def _common_K(parts: list[Part], owners: list[int], size: tuple[int, int]) -> np
 
 def _reconstructed(frame: Frame, K: np.ndarray | None, pose: np.ndarray, depth: np.ndarray) -> Frame:
     camera = Camera(frame.camera.K if K is None else K, frame.camera.width, frame.camera.height, pose)
-    return with_depth(replace(frame, camera=camera), cleaned(depth))
+    return with_depth(replace(frame, camera=camera), depth)

@@ -118,7 +118,7 @@ def inverse_line(seen: Sightings) -> tuple[float, float] | None:
     off = np.abs(a[:, None] * x + b[:, None] - y) / y
     best = np.where(a > 0, np.median(off, axis=1), np.inf).argmin()
     near = off[best] < max(2.5 * 1.4826 * float(np.median(off[best])), _INVERSE_NOISE)
-    if a[best] <= 0 or near.sum() < max(POINTS_MIN, _AGREEING_MIN * len(x)) or np.median(off[best]) > _FAR_OFF:
+    if near.sum() < max(POINTS_MIN, _AGREEING_MIN * len(x)) or np.median(off[best]) > _FAR_OFF:
         return None
     system = np.stack([x[near], np.ones(near.sum())], axis=1) / y[near, None]
     (slope, shift), *_ = np.linalg.lstsq(system, np.ones(near.sum()), rcond=None)
