@@ -15,6 +15,7 @@ from bev.camera import Camera
 from bev.errors import UserError
 from bev.film import Film
 from bev.film_walk import Candidate, Collector, JpegImage
+from bev.image_motion import FlowMotion, look
 from bev.keyframes import key_frames, load_frames, save_frames
 from bev.readers import image_folder, video_file
 from bev.readers.options import ReadOptions
@@ -161,6 +162,14 @@ def test_a_pan_too_fast_for_rare_looks_is_no_cut() -> None:
         return i * 0.5 if i < 150 else 75 + (i - 150) * 11
 
     assert not key_frames(_film(lambda i: picture(place(i)), 300)).warnings
+
+
+@pytest.mark.parametrize("step_px", [2, 16, 48, 96])
+def test_flow_follows_what_moves_far_and_loses_what_is_another_place(step_px: int) -> None:
+    motion, frame = FlowMotion(), _film(picture, 1).frames[0]
+    here, there, elsewhere = (look(frame, picture(x, seed=seed)) for x, seed in ((0, 0), (step_px / 4, 0), (1, 5)))
+    assert motion(here, there) == pytest.approx(step_px / 320, abs=2 / 320)
+    assert motion(here, elsewhere) is None
 
 
 def test_frames_that_do_not_decode_are_counted() -> None:
