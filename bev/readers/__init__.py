@@ -1,31 +1,45 @@
 """Reading captures: one file per format, chosen by looking at the folder or file."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from bev.errors import UserError
 from bev.readers import (
     arkitscenes,
     colmap,
     image_folder,
+    polycam,
     record3d,
     replica,
     scannet,
     sens,
     seven_scenes,
     stray_scanner,
+    transforms,
     tum,
     video_file,
 )
 from bev.readers.capture import Capture, scan_from
 from bev.readers.options import ReadOptions
-from bev.scan import Axes, Poses, Scan
+from bev.scan import Axes, Poses, Scan, Units
 
 Format = Literal[
-    "7scenes", "scannet", "sens", "tum", "replica", "arkitscenes", "stray", "record3d", "colmap", "video", "images"
+    "7scenes",
+    "scannet",
+    "sens",
+    "tum",
+    "replica",
+    "arkitscenes",
+    "stray",
+    "record3d",
+    "polycam",
+    "colmap",
+    "transforms",
+    "video",
+    "images",
 ]
 
 
@@ -50,7 +64,9 @@ _READERS = (
     _Reader("arkitscenes", arkitscenes.looks_like, arkitscenes.read, arkitscenes.LOOKED_FOR),
     _Reader("stray", stray_scanner.looks_like, stray_scanner.read, stray_scanner.LOOKED_FOR),
     _Reader("record3d", record3d.looks_like, record3d.read, record3d.LOOKED_FOR, is_file=True),
-    _Reader("colmap", colmap.looks_like, colmap.read, colmap.LOOKED_FOR, rank=2),
+    _Reader("polycam", polycam.looks_like, polycam.read, polycam.LOOKED_FOR),
+    _Reader("colmap", colmap.looks_like, colmap.read, colmap.LOOKED_FOR, rank=1),
+    _Reader("transforms", transforms.looks_like, transforms.read, transforms.LOOKED_FOR, rank=2),
     _Reader("video", video_file.looks_like, video_file.read, video_file.LOOKED_FOR, rank=3, is_file=True),
     _Reader("images", image_folder.looks_like, image_folder.read, image_folder.LOOKED_FOR, rank=3),
 )
@@ -68,6 +84,7 @@ def read_scan(
     surface: Path | str | None = None,
     long_side_px: int = 1280,
     ignore_poses: bool = False,
+    units: Units | None = None,
 ) -> Scan:
     """Open a capture; no image is decoded until a frame is asked for it.
 
@@ -86,6 +103,8 @@ def read_scan(
         surface: mesh or point cloud to use in place of the capture's own, in the world of the stored poses.
         long_side_px: films and photos that are larger are decoded at this size.
         ignore_poses: leave out the poses that the capture brings, so that `bev.posing` finds them anew.
+        units: of the capture's own poses, "metre" or "arbitrary", where its format leaves that open (COLMAP,
+            transforms.json) or a tool has changed it; None takes what the format says.
 
     Returns:
         The scan in the capture's own world; what was left out is in `Scan.warnings`.
@@ -95,7 +114,10 @@ def read_scan(
             more than half of the poses are no rigid motion.
     """
     folder = Path(path)
-    _check_arguments(folder, format, depth_scale, poses, axes)
+    _check_choices(
+        {"--format": (format, Format), "--poses": (poses, Poses), "--axes": (axes, Axes), "--units": (units, Units)}
+    )
+    _check_path(folder, depth_scale)
     if surface is not None and not Path(surface).is_file():
         raise UserError(f"--surface {surface}: there is no such file")
     # the folder's name names the scan, which "." lacks; links stay, since files are looked for beside them
@@ -104,7 +126,16 @@ def read_scan(
     options = ReadOptions(
         depth_scale, poses, axes, intrinsics, None if surface is None else Path(surface), long_side_px, ignore_poses
     )
-    found = reader.read(folder, options)
+    scan = _scan(reader.read(folder, options), reader, options)
+    if units is None:
+        return scan
+    if not scan.has_poses:
+        raise UserError(f"--units {units}: {path} has no poses whose units these could be; see --scale")
+    return replace(scan, units=units)
+
+
+def _scan(found: Capture | Scan, reader: _Reader, options: ReadOptions) -> Scan:
+    intrinsics = options.intrinsics
     # `--intrinsics` is a file where there is one of that name, see `given_K`
     given = (Path(intrinsics),) if intrinsics is not None and Path(intrinsics).is_file() else ()
     if isinstance(found, Scan):
@@ -112,16 +143,13 @@ def read_scan(
     return scan_from(found, reader.name, options, given)
 
 
-def _check_arguments(
-    path: Path, format: str | None, depth_scale: float | None, poses: str | None, axes: str | None
-) -> None:
-    for option, value, choices in (
-        ("--format", format, get_args(Format)),
-        ("--poses", poses, get_args(Poses)),
-        ("--axes", axes, get_args(Axes)),
-    ):
-        if value is not None and value not in choices:
-            raise UserError(f"{option} {value}: must be one of {', '.join(choices)}")
+def _check_choices(given: Mapping[str, tuple[str | None, Any]]) -> None:
+    for option, (value, choices) in given.items():
+        if value is not None and value not in get_args(choices):
+            raise UserError(f"{option} {value}: must be one of {', '.join(get_args(choices))}")
+
+
+def _check_path(path: Path, depth_scale: float | None) -> None:
     if depth_scale is not None and not 0 < depth_scale < math.inf:
         raise UserError(f"--depth-scale {depth_scale}: must be stored units per metre, a number above 0")
     if not path.exists():

@@ -34,6 +34,7 @@ def prepare(
     known_object: str | None = None,
     long_side_px: int = 1280,
     ignore_poses: bool = False,
+    units: Literal["metre", "arbitrary"] | None = None,
     fuse_depth: bool = False,
     bev_size: int = 1024,
     cut_height_m: float | None = None,
@@ -91,6 +92,7 @@ def prepare(
             long, along its longest side.
         long_side_px: films and photos that are larger are made this large when they are decoded.
         ignore_poses: find the poses anew although the capture brings some.
+        units: of the capture's own poses, where its format (COLMAP, transforms.json) leaves that open.
         fuse_depth: fuse the depth although the capture brings a mesh of its own.
         bev_size: long side of the bird's-eye view, pixels.
         cut_height_m: nothing above this height, in metres, is in the bird's-eye view.
@@ -136,6 +138,7 @@ def prepare(
         known_object=known_object,
         long_side_px=long_side_px,
         ignore_poses=ignore_poses,
+        units=units,
         fuse_depth=fuse_depth,
         bev_size=bev_size,
         cut_height_m=cut_height_m,

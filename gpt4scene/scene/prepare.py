@@ -16,7 +16,7 @@ from bev.readers import Format, read_scan
 from bev.reconstruction import reconstruct
 from bev.render import Bev, render_bev
 from bev.scale import check_scale_options
-from bev.scan import Axes, Poses, Scan
+from bev.scan import Axes, Poses, Scan, Units
 from bev.surface import Surface, SurfaceCaster
 from gpt4scene.scene import stored
 from gpt4scene.scene.completing import COMPLETING, completed
@@ -44,6 +44,7 @@ def prepare(
     surface: Path | None = None,
     long_side_px: int = 1280,
     ignore_poses: bool = False,
+    units: Units | None = None,
     key_frames: int | None = None,
     depth: str = "stereo",
     scale: float | None = None,
@@ -76,7 +77,7 @@ def prepare(
     Args:
         path: the capture's folder, or the file that it is.
         out: the scene folder; new, empty, or one of ours.
-        format, depth_scale, poses, axes, intrinsics, surface, long_side_px, ignore_poses: see `bev.read_scan`.
+        format, depth_scale, poses, axes, intrinsics, surface, long_side_px, ignore_poses, units: see `bev.read_scan`.
         key_frames: how many frames of a film are used at most; see `bev.completion.complete`.
         depth: "stereo" or a network, where the capture brings none; see `bev.completion.complete`.
         scale, camera_height_m: how large the room is where the capture does not tell; see `bev.scale.scale_factor`.
@@ -157,7 +158,7 @@ def prepare(
     return load_scene(out)
 
 
-_READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface", "long_side_px", "ignore_poses")
+_READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface", "long_side_px", "ignore_poses", "units")
 _REBUILDING = (
     "fuse_depth",
     "voxel_size_m",
