@@ -1,15 +1,13 @@
 """Where the camera stood, from the images alone: poses for a film, for photos, and for RGB-D that came without."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from bev.camera import Camera, invert_rigid
 from bev.errors import UserError
-from bev.readers.images import Distortion
+from bev.readers.images import Distortion, Undistorted
 from bev.scan import Frame, Scan
 from bev.sensor_scale import sensor_scale
 from bev.sfm import Mapper, SfmModel, SfmResult, run_sfm
@@ -213,11 +211,7 @@ def _through_lens(frame: Frame, lens: Camera, known: bool, distortion: Distortio
     camera = replace(frame.camera, K=lens.K)
     if distortion is None:
         return replace(frame, camera=camera)
-    return replace(frame, camera=camera, read_color=partial(_undistorted, frame.read_color, distortion))
-
-
-def _undistorted(read_color: Callable[[], np.ndarray], distortion: Distortion) -> np.ndarray:
-    return distortion.undone_color(read_color())
+    return replace(frame, camera=camera, read_color=Undistorted(frame.read_color, distortion))
 
 
 def _left_out(scan: Scan, rows: np.ndarray, broken: str) -> tuple[str, ...]:
