@@ -15,7 +15,7 @@ from bev.learned import gives_poses, is_metric, load_model, parse_model
 from bev.learned.hub import model_folder, read_config
 from bev.learned.known_models import KNOWN, licence_of
 from bev.learned.models import ModelName
-from bev.learned.network_input import choose_device, grid_size, resized
+from bev.learned.network_input import grid_size, resized
 
 
 def test_a_model_is_its_kind_and_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,11 +182,3 @@ def test_sizes_are_multiples_and_images_keep_what_they_show() -> None:
     assert small.shape == (2, 70, 98, 3)
     expected = (np.arange(98) + 0.5) * 160 / 98 - 0.5  # values are positions minus half a pixel
     np.testing.assert_allclose(small[0, 5, :, 0], expected, atol=0.6)
-
-
-def test_devices_are_checked() -> None:
-    assert choose_device("cpu") == "cpu"
-    with pytest.raises(UserError, match="torch does not know it"):
-        choose_device("abacus")
-    with pytest.raises(UserError, match="torch sees"):
-        choose_device("cuda:99")

@@ -4,12 +4,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from bev.device import choose_device
 from bev.errors import UserError
 from bev.learned.depth_anything_3 import DepthAnything3, preset_depth, preset_gives_poses, preset_of
 from bev.learned.hub import is_hub_id, read_config
 from bev.learned.known_models import KNOWN, UNKNOWN_LICENCE, KnownModel
 from bev.learned.monocular import Monocular, depth_kind
-from bev.learned.network_input import choose_device
 from bev.learned.protocol import DepthKind, DepthModel
 from bev.learned.vggt import Vggt
 
@@ -83,7 +83,7 @@ def load_model(model: str, *, device: str | None = None) -> DepthModel:
     known = _known(name)
     # a warning, so that it is seen also where nobody set up logging
     logger.warning("%s: weights under %s", model, known.licence if known else UNKNOWN_LICENCE)
-    device = choose_device(device)
+    device = choose_device(device, "local" if name.kind == "transformers" else "da3")
     if name.kind == "da3":
         return DepthAnything3(name.source, device=device)
     if name.kind == "vggt":

@@ -71,25 +71,6 @@ def inference(device: str) -> Iterator[None]:
         raise UserError(f"device {device!r}: its memory is full; give fewer frames at once (chunk), or cpu") from error
 
 
-def choose_device(device: str | None) -> str:
-    """The device that was asked for, or CUDA where there is one, else the CPU.
-
-    Raises:
-        UserError: torch does not know that device, or this machine lacks it.
-    """
-    torch = require("torch", "video")
-    cuda_count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device is None:
-        return "cuda:0" if cuda_count else "cpu"
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"device {device!r}: torch does not know it; give cpu, cuda or cuda:1") from error
-    if wanted.type == "cuda" and (wanted.index or 0) >= cuda_count:
-        raise UserError(f"device {device!r}: torch sees {cuda_count} CUDA devices here; give another, or cpu")
-    return str(wanted)
-
-
 def import_installed_by_hand(module: str, how: str) -> Any:
     """Import a module that no extra of ours can bring.
 
