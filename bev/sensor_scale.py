@@ -54,7 +54,7 @@ class _Sight:
         self._offset = depth_from_color[:3, 3]
         depth = frame.read_depth()
         nearest = cv2.erode(np.where(depth > 0, depth, np.inf).astype(np.float32), np.ones((3, 3)))
-        flat = cv2.dilate(depth, np.ones((3, 3))) <= nearest * (1 + _FLAT_WITHIN)
+        flat = cv2.dilate(depth, np.ones((3, 3))) - nearest <= depth * _FLAT_WITHIN
         self._depth = np.where(flat, depth, 0.0)
 
     def ratios(self, scale: float | None) -> np.ndarray:

@@ -25,8 +25,10 @@ _ALL_PAIRS_UP_TO = 40
 """So few images are all matched with each other."""
 _WORDS = 64
 """Visual words of the descriptors that tell which images look alike."""
-_FINE_BELOW_PX = 800
-"""Features are also sought between the pixels of images whose longer side is shorter than this."""
+_FEATURES_ENOUGH = 400
+_PLACED_ENOUGH = 0.9
+"""With fewer features in the median image, or a smaller share of images placed, all is done again with fine features,
+sought between the pixels too: four times the work, for three times as many."""
 
 
 def main(folder: Path) -> None:
@@ -37,15 +39,30 @@ def main(folder: Path) -> None:
     pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
     pycolmap.set_random_seed(_SEED)
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-    database = folder / "features.db"
-    _extract(pycolmap, database, folder, request)
+    arrays = _attempt(pycolmap, folder, request, fine=False)
+    if np.median(arrays["keypoints"]) < _FEATURES_ENOUGH or _placed(arrays) < _PLACED_ENOUGH * len(request["names"]):
+        again = _attempt(pycolmap, folder, request, fine=True)
+        arrays = max(arrays, again, key=_placed)
+    np.savez(folder / "models.npz", **arrays)
+
+
+def _attempt(pycolmap: Any, folder: Path, request: dict[str, Any], *, fine: bool) -> dict[str, Any]:
+    """All there is to say about the images, from coarse or fine features, as arrays by name."""
+    names = request["names"]
+    database, models_folder = folder / f"features-{fine:d}.db", folder / f"models-{fine:d}"
+    models_folder.mkdir()
+    _extract(pycolmap, database, folder, request, fine=fine)
     keypoints, kinds = _match(pycolmap, database, folder, request)
-    models = _map(pycolmap, database, folder, request)
-    rows = {name: row for row, name in enumerate(request["names"])}
+    models = _map(pycolmap, database, folder, models_folder, request)
+    rows = {name: row for row, name in enumerate(names)}
     arrays: dict[str, Any] = {"keypoints": keypoints, "turned_only": np.array(kinds, np.int64)}
     for m, model in enumerate(models):
         arrays |= {f"{key}_{m}": value for key, value in _arrays(model, rows).items()}
-    np.savez(folder / "models.npz", **arrays)
+    return arrays
+
+
+def _placed(arrays: dict[str, Any]) -> int:
+    return len(arrays.get("rows_0", ()))
 
 
 def _end_with_the_parent() -> None:
@@ -59,7 +76,7 @@ def _say(stage: str, done: int, of: int) -> None:
     sys.stdout.flush()
 
 
-def _extract(pycolmap: Any, database: Path, folder: Path, request: dict[str, Any]) -> None:
+def _extract(pycolmap: Any, database: Path, folder: Path, request: dict[str, Any], *, fine: bool) -> None:
     """SIFT features of all images, which share one camera."""
     names, camera = request["names"], request["camera"]
     reader = pycolmap.ImageReaderOptions()
@@ -75,7 +92,7 @@ def _extract(pycolmap: Any, database: Path, folder: Path, request: dict[str, Any
     options = pycolmap.FeatureExtractionOptions()
     options.num_threads = request["threads"]
     options.use_gpu = False
-    options.sift.first_octave = -1 if max(camera["width"], camera["height"]) < _FINE_BELOW_PX else 0
+    options.sift.first_octave = -1 if fine else 0
     _say("features", 0, len(names))
     for part in _parts(len(names), 8):
         pycolmap.extract_features(
@@ -155,11 +172,11 @@ def image_pairs(descriptors: list[np.ndarray]) -> list[tuple[int, int]]:
 def _vlad(descriptors: list[np.ndarray]) -> np.ndarray:
     """(n, words * 128) float32 of length 1: what each image looks like as a whole; 0 for one without features."""
     random = np.random.default_rng(_SEED)
-    sample = np.concatenate([d[random.permutation(len(d))[:200]] for d in descriptors]).astype(np.float32)
+    sample = np.concatenate([d[random.permutation(len(d))[:100]] for d in descriptors]).astype(np.float32)
     if len(sample) < _WORDS:
         return np.zeros((len(descriptors), 1), np.float32)
     words = sample[random.permutation(len(sample))[:_WORDS]]
-    for _ in range(10):
+    for _ in range(5):
         word = _nearest(sample, words)
         sums = np.zeros_like(words)
         np.add.at(sums, word, sample)
@@ -180,19 +197,21 @@ def _nearest(descriptors: np.ndarray, words: np.ndarray) -> np.ndarray:
     return ((words**2).sum(axis=1) - 2 * descriptors @ words.T).argmin(axis=1)
 
 
-def _map(pycolmap: Any, database: Path, folder: Path, request: dict[str, Any]) -> list[Any]:
+def _map(pycolmap: Any, database: Path, folder: Path, out: Path, request: dict[str, Any]) -> list[Any]:
     """The models that the matches give, from large to small."""
     count, known = len(request["names"]), request["camera"]["known"]
     _say("cameras", 0, count)
     if request["mapper"] == "global":
-        models = _map_globally(pycolmap, database, folder, known)
+        models = _map_globally(pycolmap, database, folder, out, known)
     else:
-        models = _map_incrementally(pycolmap, database, folder, count, known)
+        models = _map_incrementally(pycolmap, database, folder, out, count, known)
     _say("cameras", count, count)
     return sorted(models.values(), key=lambda model: -model.num_reg_images())
 
 
-def _map_incrementally(pycolmap: Any, database: Path, folder: Path, count: int, known: bool) -> dict[int, Any]:
+def _map_incrementally(
+    pycolmap: Any, database: Path, folder: Path, out: Path, count: int, known: bool
+) -> dict[int, Any]:
     options = pycolmap.IncrementalPipelineOptions()
     options.extract_colors = False
     options.num_threads = options.mapper.num_threads = 1  # sums over several threads differ from run to run
@@ -205,12 +224,10 @@ def _map_incrementally(pycolmap: Any, database: Path, folder: Path, count: int, 
     def placed_another() -> None:
         _say("cameras", next(steps, count - 1), count)
 
-    return pycolmap.incremental_mapping(
-        database, folder, _made(folder / "models"), options, next_image_callback=placed_another
-    )
+    return pycolmap.incremental_mapping(database, folder, out, options, next_image_callback=placed_another)
 
 
-def _map_globally(pycolmap: Any, database: Path, folder: Path, known: bool) -> dict[int, Any]:
+def _map_globally(pycolmap: Any, database: Path, folder: Path, out: Path, known: bool) -> dict[int, Any]:
     if not known:
         calibration = pycolmap.ViewGraphCalibrationOptions()
         pycolmap.calibrate_view_graph(database, calibration)
@@ -219,7 +236,7 @@ def _map_globally(pycolmap: Any, database: Path, folder: Path, known: bool) -> d
     options.random_seed = options.mapper.random_seed = _SEED
     options.mapper.bundle_adjustment.refine_focal_length = not known
     options.mapper.bundle_adjustment.refine_extra_params = not known
-    return pycolmap.global_mapping(database, folder, _made(folder / "models"), options)
+    return pycolmap.global_mapping(database, folder, out, options)
 
 
 def _arrays(model: Any, rows: dict[str, int]) -> dict[str, np.ndarray]:
@@ -246,11 +263,6 @@ def _arrays(model: Any, rows: dict[str, int]) -> dict[str, np.ndarray]:
 
 def _parts(count: int, size: int) -> Iterator[range]:
     return (range(start, min(start + size, count)) for start in range(0, count, size))
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 if __name__ == "__main__":
