@@ -53,8 +53,9 @@ def settle(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> tuple[
     Returns:
         (X,) int32, the object of every cell, -1 = none; and what each mask says of them.
     """
+    views = evidence.seen.tocsc().T
     for _ in range(_ROUNDS):
-        cell_objects = _voted(evidence, find_support(evidence, cell_objects), cell_objects, cells)
+        cell_objects = _voted(evidence, views, find_support(evidence, cell_objects), cell_objects, cells)
     return cell_objects, find_support(evidence, cell_objects)
 
 
@@ -73,24 +74,25 @@ def find_support(evidence: Evidence, cell_objects: np.ndarray) -> Support:
     return Support(np.where(speaks, best, -1), precision.astype(np.float64), recall.astype(np.float64))
 
 
-def _voted(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
-    """(X,) int32: every cell's object by the votes of the masks, -1 = none."""
+def _voted(evidence: Evidence, views: Any, support: Support, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
+    """(X,) int32: every cell's object by the votes of the masks, -1 = none; `views` is `seen` turned, (X, F)."""
     speaking = np.flatnonzero(support.object_of >= 0)
     result = np.full(len(cell_objects), OPEN, np.int32)
     if not len(speaking):
         return np.full(len(cell_objects), BACKGROUND, np.int32)
-    votes, against = _votes(evidence, support, speaking, int(cell_objects.max()) + 1)
-    voted = np.zeros(len(cell_objects), bool)
-    voted[votes.col] = True
-    contradicted = (against.data >= _CONTRADICTED) & ~voted[against.col]
-    contradicted[contradicted] = _near(against, contradicted, cell_objects, cells)
-    result[against.col[contradicted]] = BACKGROUND
-    contra = _at(against, votes.row, votes.col)
+    count = int(cell_objects.max()) + 1
+    votes = _votes(evidence, support, speaking, count)
+    weights = _weights_of_frames(evidence, support, speaking, count)
+    unvoted = np.ones(len(cell_objects), bool)
+    unvoted[votes.cells] = False
+    objects, at = _near(np.flatnonzero(unvoted), cell_objects, cells, count)
+    result[at[_in_view(views, weights, objects, at) >= _CONTRADICTED]] = BACKGROUND
+    contra = np.maximum(_in_view(views, weights, votes.objects, votes.cells) - votes.weight, 0)
     # rounded, because sums of the same votes in another order differ in the last bit
-    share = np.round(votes.data / (votes.data + contra), 6)
-    sure = np.round(votes.data / (votes.data + contra + _DOUBT), 6)
-    best = _best_of_cell(votes.col, sure, votes.row)
-    at, objects, share, kept = votes.col[best], votes.row[best], share[best], sure[best] > _KEPT_SHARE
+    share = np.round(votes.precision / (votes.precision + contra), 6)
+    sure = np.round(votes.precision / (votes.precision + contra + _DOUBT), 6)
+    best = _best_of_cell(votes.cells, sure, votes.objects)
+    at, objects, share, kept = votes.cells[best], votes.objects[best], share[best], sure[best] > _KEPT_SHARE
     result[at] = np.where(kept, objects, np.where(share >= _OPEN_SHARE, OPEN, BACKGROUND))
     result = grown(result, cells)
     # where growth does not reach, a single vote is better than none
@@ -99,42 +101,68 @@ def _voted(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells
     return np.maximum(result, BACKGROUND)
 
 
-def _votes(evidence: Evidence, support: Support, speaking: np.ndarray, count: int) -> tuple[Any, Any]:
-    """Votes for and against every cell's being of an object, two coo_matrix (objects, X)."""
-    csr_matrix = require("scipy.sparse").csr_matrix
-    objects, mask_count = support.object_of[speaking], evidence.masks.shape[0]
-    precision = support.precision[speaking]
-    # masks that miss most of the object say little about the cells that they leave out
-    weight = precision * support.recall[speaking]
-    votes = csr_matrix((precision, (objects, speaking)), shape=(count, mask_count)) @ evidence.masks
-    in_mask = csr_matrix((weight, (objects, speaking)), shape=(count, mask_count)) @ evidence.masks
-    frames = evidence.frame_rows[speaking]
-    in_view = csr_matrix((weight, (objects, frames)), shape=(count, len(evidence.frames))) @ evidence.seen
-    against = (in_view - in_mask).tocoo()
-    against.data = np.maximum(against.data, 0)
-    return votes.tocoo(), against
+@dataclass(frozen=True, eq=False)
+class _Votes:
+    """Pairs of objects and cells that any of the object's masks holds."""
+
+    objects: np.ndarray
+    """(n,) int64, ascending."""
+    cells: np.ndarray
+    """(n,) int64."""
+    precision: np.ndarray
+    """(n,) float64: summed over the masks, see `Support`: how much they say that the cell is the object's."""
+    weight: np.ndarray
+    """(n,) float64: that of the masks, as `_weights_of_frames` has it, summed up."""
 
 
-def _near(entries: Any, chosen: np.ndarray, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
-    """Whether the cells of the chosen entries (objects, X) lie where the object might grow."""
-    count = entries.shape[0]
+def _votes(evidence: Evidence, support: Support, speaking: np.ndarray, count: int) -> _Votes:
+    found = []
+    for number in range(count):
+        masks = speaking[support.object_of[speaking] == number]
+        held = evidence.masks[masks]
+        px = np.diff(held.indptr)
+        precision = np.bincount(held.indices, np.repeat(support.precision[masks], px), held.shape[1])
+        weight = np.bincount(held.indices, np.repeat(_weight(support, masks), px), held.shape[1])
+        at = np.flatnonzero(precision)
+        found.append((np.full(len(at), number), at, precision[at], weight[at]))
+    return _Votes(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+def _weight(support: Support, masks: np.ndarray) -> np.ndarray:
+    """(n,) float64: masks that miss most of the object say little about the cells that they leave out."""
+    return support.precision[masks] * support.recall[masks]
+
+
+def _weights_of_frames(evidence: Evidence, support: Support, speaking: np.ndarray, count: int) -> np.ndarray:
+    """(objects, F) float64: how much it says that a cell in view is in none of the object's masks."""
+    entries = _weight(support, speaking), (support.object_of[speaking], evidence.frame_rows[speaking])
+    return require("scipy.sparse").csr_matrix(entries, shape=(count, len(evidence.frames))).toarray()
+
+
+def _in_view(views: Any, weights: np.ndarray, objects: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """(n,) float64: for pairs of objects, ascending, and cells the weight of the frames that see the cell.
+
+    Only what is asked for is summed up: most frames see most cells, and hardly any of them matter to an object.
+    """
+    ends = np.searchsorted(objects, np.arange(len(weights) + 1))
+    parts = [views[at[a:b]] @ weight for weight, a, b in zip(weights, ends[:-1], ends[1:], strict=True)]
+    return np.concatenate([*parts, np.zeros(0)])
+
+
+def _near(chosen: np.ndarray, cell_objects: np.ndarray, cells: Cells, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of objects, ascending, and chosen cells that lie where the object might grow: (n,) and (n,)."""
     low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
     inside = np.flatnonzero(cell_objects >= 0)
     np.minimum.at(low, cell_objects[inside], cells.points[inside])
     np.maximum.at(high, cell_objects[inside], cells.points[inside])
-    points, objects = cells.points[entries.col[chosen]], entries.row[chosen]
-    return np.all((points > low[objects] - REACH_M) & (points < high[objects] + REACH_M), axis=1)
-
-
-def _at(matrix: Any, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Entries of a coo_matrix at places; scipy's own indexing takes a hundred times as long."""
-    if not matrix.nnz:
-        return np.zeros(len(rows))
-    width = np.int64(matrix.shape[1])
-    keys, wanted = matrix.row * width + matrix.col, rows * width + columns
-    order = np.argsort(keys, kind="stable")  # they are sorted as good as always
-    place = order[np.minimum(np.searchsorted(keys, wanted, sorter=order), len(keys) - 1)]
-    return np.where(keys[place] == wanted, matrix.data[place], 0)
+    x, y, z = np.ascontiguousarray(cells.points[chosen].T)
+    near = []
+    for from_, to in zip(low - REACH_M, high + REACH_M, strict=True):
+        within = (x > from_[0]) & (x < to[0])
+        for axis, values in ((1, y), (2, z)):
+            within[within] = (values[within] > from_[axis]) & (values[within] < to[axis])
+        near.append(chosen[within])
+    return np.repeat(np.arange(count), [len(each) for each in near]), np.concatenate([*near, np.zeros(0, np.int64)])
 
 
 def _best_of_cell(at: np.ndarray, strength: np.ndarray, objects: np.ndarray) -> np.ndarray:
