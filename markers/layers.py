@@ -69,7 +69,8 @@ def mask_layers(detections: "sv.Detections", width: int, height: int) -> Layers:
 def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
     """Put a mask onto larger ones."""
     rows, depth_px = layers.rows[patch.window], layers.depth_px[patch.window]
-    counts = np.bincount(rows[patch.mask] + 1)[1:]
+    overlap = patch.mask & (depth_px > 0)
+    counts = np.bincount(rows[overlap])
     shared = [(int(other), int(counts[other])) for other in np.flatnonzero(counts)]
     for other, count in shared:
         if count >= _SAME_IOU * (patch.px + area[other] - count):
@@ -83,8 +84,9 @@ def _lay(layers: Layers, patch: _Patch, area: dict[int, int]) -> None:
         for other, count in shared:
             if count >= _NESTED_SHARE * patch.px:
                 wins |= patch.mask & (rows == other)
-    np.copyto(rows, patch.row, where=wins)
-    np.copyto(depth_px, depth, where=wins)
+    chosen = wins.view(np.uint8)
+    cv2.copyTo(np.full(wins.shape, patch.row, np.int32), chosen, rows)
+    cv2.copyTo(depth, chosen, depth_px)
 
 
 def _patch(detections: "sv.Detections", row: int) -> _Patch | None:
@@ -107,17 +109,17 @@ def _patch(detections: "sv.Detections", row: int) -> _Patch | None:
 def _inside_depth(patch: _Patch, shape: tuple[int, ...]) -> np.ndarray:
     """(h, w) uint8: how deep every pixel lies in the mask; the image's own border is no edge."""
     rows, columns = patch.window
-    pads = [rows.start > 0, rows.stop < shape[0], columns.start > 0, columns.stop < shape[1]]
-    # one more pixel on every side: background, or the mask's own going on beyond the image
-    padded = np.pad(patch.mask, 1, mode="edge")
-    for outside, edge in zip(pads, (np.s_[0], np.s_[-1], np.s_[:, 0], np.s_[:, -1]), strict=True):
-        if outside:
-            padded[edge] = False
-    distance = cv2.distanceTransform(padded.astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    top, bottom = int(rows.start > 0), int(rows.stop < shape[0])
+    left, right = int(columns.start > 0), int(columns.stop < shape[1])
+    # one more pixel on every side: the mask's own going on beyond the image, or background
+    mask = patch.mask.view(np.uint8)
+    padded = cv2.copyMakeBorder(mask, 1 - top, 1 - bottom, 1 - left, 1 - right, cv2.BORDER_REPLICATE)
+    padded = cv2.copyMakeBorder(padded, top, bottom, left, right, cv2.BORDER_CONSTANT, value=0)
+    distance = cv2.distanceTransform(padded, cv2.DIST_L2, 3)
     # without any edge the distance is as large as a number can be
-    scaled = np.minimum(distance, DEPTH_MAX_PX * shape[1] / DEPTH_WIDTH_PX)
+    np.minimum(distance, DEPTH_MAX_PX * shape[1] / DEPTH_WIDTH_PX, out=distance)
     # rounded up, by OpenCV in one pass
-    return cv2.convertScaleAbs(scaled, alpha=DEPTH_WIDTH_PX / shape[1], beta=0.499)
+    return cv2.convertScaleAbs(distance[1:-1, 1:-1], alpha=DEPTH_WIDTH_PX / shape[1], beta=0.499)
 
 
 def _place(patch: _Patch) -> tuple[int, int, int, int]:

@@ -125,15 +125,15 @@ def _lifted(frame: Frame, detections: "sv.Detections", cells: Cells, caster: Sur
         depth_camera = camera.resized(_CAST_WIDTH_PX, max(1, round(camera.height * _CAST_WIDTH_PX / camera.width)))
         depth = caster.view(depth_camera).depth
     seen, edge_px = _seen(cells, camera, depth_camera, depth)
-    inside, column, row, _ = _projected(cells.points[seen], camera)
+    inside, pixel, _ = _projected(cells.points.take(seen, axis=0), camera)
     layers = mask_layers(detections, camera.width, camera.height)
     confidence = np.ones(len(detections)) if detections.confidence is None else np.asarray(detections.confidence, float)
     return Sighting(
         frame=frame.index,
         cells=seen[inside],
         edge_px=edge_px[inside],
-        rows=layers.rows[row, column],
-        depth_px=layers.depth_px[row, column],
+        rows=layers.rows.take(pixel),
+        depth_px=layers.depth_px.take(pixel),
         thickness_px=layers.thickness_px,
         same_as=layers.same_as,
         labels=_labels(detections),
@@ -152,30 +152,35 @@ def _labels(detections: "sv.Detections") -> tuple[str, ...]:
 def _seen(cells: Cells, camera: Camera, depth_camera: Camera, depth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The cells that are where depth is measured, (n,) int32, and how near to an edge, see `_px_behind_edge`."""
     near = cells.near_view(depth_camera)
-    inside, column, row, z = _projected(cells.points[near], depth_camera)
-    measured = depth[row, column]
+    inside, pixel, z = _projected(cells.points.take(near, axis=0), depth_camera)
+    measured = depth.take(pixel)
     there = np.abs(measured - z) <= _DEPTH_TOLERANCE_M + _DEPTH_TOLERANCE_SHARE * z
     # no depth means that it is not in a surface made of such depth: what lies behind may be, and is not what is seen
     there &= measured > 0
-    seen = near[inside[there]]
-    column, row, z = column[there], row[there], z[there]
+    seen, pixel, z = near[inside[there]], pixel[there], z[there]
     # the depth of a thin thing's front would pass for that of its back
-    towards = camera.center.astype(np.float32) - cells.points[seen]
-    facing = (cells.normals[seen] * towards).sum(axis=1) >= -_FACING_AWAY * np.linalg.norm(towards, axis=1)
+    facing = np.flatnonzero(_facing(cells, seen, camera))
     parallax_px = _parallax_px(camera, depth_camera)
-    edge_px = _px_behind_edge(depth, depth_camera, parallax_px, row[facing], column[facing], z[facing])
-    return seen[facing], edge_px
+    return seen[facing], _px_behind_edge(depth, depth_camera, parallax_px, pixel[facing], z[facing])
 
 
-def _projected(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Which of the points lie in the image, with their pixel's column and row and their depth in metres."""
+def _facing(cells: Cells, chosen: np.ndarray, camera: Camera) -> np.ndarray:
+    """(n,) bool: which of the chosen cells do not turn their back to a camera."""
+    x, y, z = (camera.center.astype(np.float32) - cells.points.take(chosen, axis=0)).T
+    normal_x, normal_y, normal_z = cells.normals.take(chosen, axis=0).T
+    towards = normal_x * x + normal_y * y + normal_z * z
+    return towards >= -_FACING_AWAY * np.sqrt(x * x + y * y + z * z)
+
+
+def _projected(points: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the points lie in the image, with their pixel, counted row by row, and their depth in metres."""
     x, y, z = np.ascontiguousarray(transform_points(camera.camera_from_world, points).T)
     K = camera.K.astype(np.float32)
     scale = 1 / np.maximum(z, _NEAREST_M)
     u = (K[0, 0] * x + K[0, 1] * y) * scale + K[0, 2]
     v = K[1, 1] * y * scale + K[1, 2]
     inside = np.flatnonzero((z > _NEAREST_M) & (u >= 0) & (u < camera.width) & (v >= 0) & (v < camera.height))
-    return inside, u[inside].astype(np.int32), v[inside].astype(np.int32), z[inside]
+    return inside, v[inside].astype(np.int32) * camera.width + u[inside].astype(np.int32), z[inside]
 
 
 def _parallax_px(camera: Camera, depth_camera: Camera) -> float:
@@ -185,17 +190,21 @@ def _parallax_px(camera: Camera, depth_camera: Camera) -> float:
 
 
 def _px_behind_edge(
-    depth: np.ndarray, camera: Camera, parallax_px: float, row: np.ndarray, column: np.ndarray, z: np.ndarray
+    depth: np.ndarray, camera: Camera, parallax_px: float, pixel: np.ndarray, z: np.ndarray
 ) -> np.ndarray:
     """(n,) uint8: how near in the image every point, z metres away, is to something that is much nearer; 255 = far."""
     nearest = np.where(depth > 0, depth, np.float32(1e9))
     unit = camera.width / DEPTH_WIDTH_PX
-    result, reach_px = np.full(len(z), 255, np.uint8), 0
+    around, reach_px = [], 0
     for edge_px in _EDGES_PX:
         radius_px = round(edge_px * unit + parallax_px) - reach_px
         reach_px += radius_px
         nearest = cv2.erode(nearest, np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8))
-        around = nearest[row, column]
-        behind = (z > around + _EDGE_M + _EDGE_SHARE * around) & (result == 255)
-        result[behind] = edge_px
+        around.append(nearest)
+    result, left = np.full(len(z), 255, np.uint8), np.arange(len(z))
+    # few points are behind anything, and what is near an edge is also within the wider reaches
+    for edge_px, nearest in zip(_EDGES_PX[::-1], around[::-1], strict=True):
+        near = nearest.take(pixel[left])
+        left = left[z[left] > near + _EDGE_M + _EDGE_SHARE * near]
+        result[left] = edge_px
     return result
