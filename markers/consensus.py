@@ -106,11 +106,12 @@ def _patches(evidence: Evidence, cells: Cells, least_views: int) -> np.ndarray:
     a, b = pairs.T
     # pairs lie in the order of their first cells, so those of a block are one run of them
     ends = np.searchsorted(a, cells.block_ends)
+    block_of = np.searchsorted(cells.block_ends, np.arange(count), side="right")
     mask_of = np.full(count, -3, np.int32)  # -3 = not seen
     for seen, masks in evidence.cores:
         mask_of[seen] = masks
         masked[seen[masks >= 0]] += 1
-        for start, end in _runs(np.searchsorted(cells.block_ends, seen, side="right"), ends):
+        for start, end in _runs(block_of[seen], ends):
             of_a, of_b = mask_of[a[start:end]], mask_of[b[start:end]]
             lower, upper = np.minimum(of_a, of_b), np.maximum(of_a, of_b)
             together[start:end] += (lower == upper) & (lower >= 0)

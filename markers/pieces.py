@@ -38,9 +38,7 @@ def split(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> np.ndar
     order = np.lexsort([-support.recall[speaking], *keys.T[::-1]])
     first = np.append(True, (np.diff(keys[order], axis=0) != 0).any(axis=1))
     minor = speaking[order[~first]]
-    masks = evidence.masks
-    views = np.asarray(masks[speaking].sum(axis=0)).ravel()
-    minor_views = np.asarray(masks[minor].sum(axis=0)).ravel()
+    views, minor_views = _held_by(evidence, speaking), _held_by(evidence, minor)
     off = (minor_views >= _MINOR_VIEWS_MIN) & (minor_views > _MINOR_SHARE * views) & (cell_objects >= 0)
     part = connected_of_label(cells.pairs, np.where(off, cell_objects, -1))
     sizes = np.bincount(part[part >= 0], minlength=1)
@@ -49,6 +47,11 @@ def split(evidence: Evidence, cell_objects: np.ndarray, cells: Cells) -> np.ndar
     numbers[kept] = int(cell_objects.max()) + 1 + np.arange(len(kept))
     new = np.append(numbers, -1)[part]
     return np.where(new >= 0, new, cell_objects).astype(np.int32)
+
+
+def _held_by(evidence: Evidence, masks: np.ndarray) -> np.ndarray:
+    """(X,) float32: how many of some masks, (n,) int, hold each cell."""
+    return np.bincount(masks, minlength=evidence.masks.shape[0]).astype(np.float32) @ evidence.masks
 
 
 def without_islands(evidence: Evidence, support: Support, cell_objects: np.ndarray, cells: Cells) -> np.ndarray:
