@@ -14,7 +14,8 @@ from mask_noise import as_detections
 from bev.camera import Camera
 from bev.scan import Frame, Scan
 from bev.surface import Surface, SurfaceCaster
-from markers import Instance, instance_map
+from markers import Instance, instance_map, vertex_instance_ids
+from markers.detections import compact_masks
 
 SIDES = ((0, -1), (0, 1), (1, -1), (1, 1), (2, 1))
 """Axis and direction of the sides of a box that stands: all but the bottom."""
@@ -62,6 +63,13 @@ class SmallRoom:
         for instance in instances:
             found.setdefault(self.main_object(instance), []).append(instance)
         return dict(sorted(found.items()))
+
+    def one_each(self, instances: list[Instance], objects: tuple[int, ...] = tuple(BOXES)) -> dict[int, Instance]:
+        """The instance of every object, which has one and no more."""
+        found = self.by_object(instances)
+        assert {number: len(of) for number, of in found.items()} == dict.fromkeys(objects, 1)
+        assert (vertex_instance_ids(instances, len(self.vertex_ids)) >= 0).any()  # no vertex is claimed twice
+        return {number: of[0] for number, of in found.items()}
 
 
 @cache
@@ -132,6 +140,25 @@ def box_faces(
         faces.append(np.stack([first, first + width + 1, first + 1], axis=1))
         start += len(points)
     return np.concatenate(vertices), np.concatenate(faces)
+
+
+def fits(instance: Instance, number: int, within_m: float) -> bool:
+    """Whether an instance's box is that of an object."""
+    center, size = BOXES[number]
+    off = [*(instance.box.size - size), *(instance.box.center - center)]
+    return bool(np.abs(off).max() < within_m)
+
+
+def compacted(dense: sv.Detections) -> sv.Detections:
+    """The same detections with their masks as run lengths."""
+    assert isinstance(dense.mask, np.ndarray)
+    return sv.Detections(
+        xyxy=dense.xyxy,
+        mask=compact_masks(dense.mask),
+        confidence=dense.confidence,
+        class_id=dense.class_id,
+        data=dense.data,
+    )
 
 
 def detected(masks: Masks, confidence: float = 0.9) -> dict[int, sv.Detections]:
