@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable
+# what it says it needs (numpy<2, moviepy, xformers) cannot be had together with the rest, and is not needed
+INSTALL_DA3 = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps depth-anything-3==0.1.1
 INSTALL_SLOWLY = $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable
 
 .PHONY: demo test lint bench clean
@@ -23,6 +25,7 @@ lint: $(VENV)/full
 bench: $(VENV)/full
 	$(BIN)/python tests/bench_prepare.py
 	$(BIN)/python tests/bench_associate.py
+	$(BIN)/python tests/bench_video.py
 
 clean:
 	rm -rf $(VENV)
@@ -37,4 +40,5 @@ $(VENV)/core: pyproject.toml constraints.txt
 
 $(VENV)/full: $(VENV)/core
 	$(INSTALL) '.[all,test]' || $(INSTALL_SLOWLY) '.[all,test]'
+	$(INSTALL_DA3) || echo 'depth-anything-3 does not install on this Python: its tests are skipped'
 	touch $@
