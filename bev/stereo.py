@@ -37,6 +37,7 @@ _COARSE_MATCHES, _COARSE_ANGLE_DEG = 8, 4.0
 _FINE_MATCHES, _FINE_ANGLE_DEG = 6, 8.0
 _FINE_STEPS = 4
 """To either side of what the coarse search found, each a quarter of a plane's distance."""
+_COARSE_RADIUS_PX, _FINE_RADIUS_PX = 3, 3
 _AGREEMENT_MIN = 0.2
 """Mean correlation below which a match is none."""
 _CONFIRMING, _CONFIRMED_BY = 12, 2
@@ -177,7 +178,7 @@ def _found(position: int, frame: Frame, views: list[_Pyramid], matches: _Matches
     plane_step = (largest - smallest) / (_PLANES - 1)
     planes = smallest + plane_step * torch.arange(_PLANES, device=own.fine.image.device)
     others = [views[other].coarse for other in matches.coarse[position]]
-    cost = 1 - agreement(own.coarse, others, planes[:, None, None])
+    cost = 1 - agreement(own.coarse, others, planes[:, None, None], radius_px=_COARSE_RADIUS_PX)
     plane, _ = lowest(aggregate(cost, own.coarse.image))
     start = _upsampled(smallest + plane * plane_step, own.fine.image.shape, plane_step)
     others = [views[other].fine for other in matches.fine[position]]
@@ -189,7 +190,7 @@ def _refined(own: GreyView, others: list[GreyView], start: "Tensor", step: float
     torch = require("torch", "video")
     offsets = step * torch.arange(-_FINE_STEPS, _FINE_STEPS + 1, device=start.device)
     tried = (start + offsets[:, None, None]).clamp_min_(step)
-    scores = agreement(own, others, tried)
+    scores = agreement(own, others, tried, radius_px=_FINE_RADIUS_PX)
     best, within = lowest(-scores)
     values = start + (best - _FINE_STEPS) * step
     return torch.where(within & (values > 0) & (scores.amax(dim=0) > _AGREEMENT_MIN), values, 0.0)

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 
+from bev.device import choose_device
 from bev.errors import UserError, require
 from bev.progress import track
 from bev.scan import Frame, Scan
 from markers.ahead import decoded_ahead
 from markers.detections import check_boxes, compact_masks, empty_boxes
-from markers.device import choose_device
 from markers.known_weights import TEXT_ENCODERS
 from markers.weights import cache_folder, find_weights, sha256_of
 
@@ -124,7 +124,7 @@ def iter_detections(
         raise UserError(
             f"batch_size {batch_size}, score_min {score_min}: give 1 frame or more, and a score from 0 to 1"
         )
-    device = choose_device(device)
+    device = choose_device(device, "detect")
     path = find_weights(weights, trust=trust_weights, progress=progress)
     model = _load(path)
     options = {"conf": score_min, "device": device, "max_det": MOST_PER_FRAME, "iou": _OVERLAP_MAX}

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bev.device import choose_device
 from bev.errors import UserError, require
 from bev.progress import track
 from bev.scan import Frame, Scan
 from markers.ahead import decoded_ahead
 from markers.detections import check_boxes, compact_masks, frames_of
-from markers.device import choose_device
 from markers.sam_shape import SamShape, sam_shape
 from markers.weights import find_checkpoint
 
@@ -198,7 +198,7 @@ def load_sam(
         UserError: the file is no segment-anything checkpoint, of another type than `model_type`, or the model does not
             fit the device's memory.
     """
-    device = choose_device(device)
+    device = choose_device(device, "detect")
     path = find_checkpoint(checkpoint, progress=progress)
     state = _read_state(path)
     shape = sam_shape(state, path)
