@@ -7,13 +7,30 @@ import logging
 
 from bev.errors import UserError
 from bev.keyframes import key_frames
+from bev.learned import gives_poses, learned_depth, learned_reconstruction, parse_model
+from bev.posing import find_poses
 from bev.scale import roughly_room_sized
 from bev.scan import Scan
+from bev.stereo import stereo_depth
 
 logger = logging.getLogger(__name__)
 
 KEY_FRAMES_MAX = 240
 STEREO = "stereo"
+
+
+def check_depth(depth: str) -> None:
+    """Refuse what names no source of depth, before anything slow is done.
+
+    Raises:
+        UserError: it is neither "stereo" nor a network.
+    """
+    if depth == STEREO:
+        return
+    try:
+        parse_model(depth)
+    except UserError as error:
+        raise UserError(f"--depth: must be {STEREO} or a network; {error}") from error
 
 
 def needs_thinning(scan: Scan, key_frames_max: int | None = None) -> bool:
@@ -43,9 +60,6 @@ def posed(scan: Scan, *, depth: str = STEREO, device: str | None = None, progres
     """The scan with poses: by structure from motion, or with a network's depth where the network gives poses too."""
     if scan.has_poses:
         return scan
-    from bev.learned import gives_poses, learned_reconstruction
-    from bev.posing import find_poses
-
     if not scan.has_depth and depth != STEREO and gives_poses(depth):
         logger.info("%s: no poses and no depth, takes both from %s", scan.name, depth)
         return learned_reconstruction(scan, depth, device=device, progress=progress)
@@ -64,9 +78,6 @@ def with_depth(
     """The scan with depth, where it needs any: by stereo, or by the network that `depth` names."""
     if not needs_depth(scan, fuse_depth=fuse_depth):
         return scan
-    from bev.learned import learned_depth
-    from bev.stereo import stereo_depth
-
     scan = roughly_room_sized(scan)
     if depth == STEREO:
         logger.info("%s: no depth, finds it by stereo", scan.name)
@@ -96,8 +107,7 @@ def complete(
     Raises:
         UserError: too little of the film could be posed, or a package or weights are missing.
     """
-    if depth != STEREO and not depth.partition(":")[2]:
-        raise UserError(f"--depth {depth}: must be {STEREO} or KIND:MODEL, such as da3:depth-anything/DA3-BASE")
+    check_depth(depth)
     scan = thinned(scan, key_frames_max=key_frames_max, progress=progress)
     scan = posed(scan, depth=depth, device=device, progress=progress)
     return with_depth(scan, depth=depth, fuse_depth=fuse_depth, device=device, progress=progress)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bev.completion import check_depth
 from bev.errors import UserError
 from bev.readers import Format, read_scan
 from bev.reconstruction import reconstruct
@@ -114,6 +115,7 @@ def prepare(
     source = choose_source(
         instances, weights=weights, sam=sam, classes=classes, trust_weights=trust_weights, proposals=proposals
     )
+    check_depth(depth)
     scan = read_scan(path, **{name: given[name] for name in _READING})
     check_scale_options(scan, scale=given["scale"], camera_height_m=camera_height_m)
     for warning in scan.warnings:
