@@ -7,6 +7,7 @@ import numpy as np
 
 from bev.camera import Camera, invert_rigid
 from bev.errors import UserError
+from bev.odometry import odometry_poses
 from bev.readers.images import Distortion, Undistorted
 from bev.scan import Frame, Scan
 from bev.sensor_scale import sensor_scale
@@ -64,8 +65,8 @@ def find_poses(
     fault = _fault(scan, result, camera)
     if fault is None:
         return _posed(scan, result, camera, progress)
-    if not scan.has_depth:
-        raise UserError(f"{scan.path}: {fault}")
+    if scan.has_depth and scan.has_intrinsics:
+        return _followed(scan, fault, progress)
     raise UserError(f"{scan.path}: {fault}")
 
 
@@ -178,6 +179,18 @@ def _posed(scan: Scan, result: SfmResult, camera: Camera, progress: bool) -> Sca
         units="metre" if scan.has_depth else "arbitrary",
         warnings=posed.warnings + _left_out(scan, model.rows, _break(scan, result)),
     )
+
+
+def _followed(scan: Scan, fault: str, progress: bool) -> Scan:
+    """The scan with the cameras that its depth images give, step by step; `fault` says why images alone do not."""
+    logger.info("images alone do not place the frames, following the depth images: %s", fault)
+    rows, poses = odometry_poses(scan.frames, progress=progress)
+    count = len(scan.frames)
+    if len(rows) < max(_SHARE_MIN * count, 3):
+        raise UserError(f"{scan.path}: {fault} (the depth images place {len(rows)} of {count} frames)")
+    posed = with_poses(scan, rows, poses)
+    warning = f"the cameras were followed by depth, step by step, which drifts; by images alone {fault}"
+    return replace(posed, units="metre", warnings=posed.warnings + (warning,) + _left_out(scan, rows, ""))
 
 
 def with_poses(scan: Scan, rows: np.ndarray, poses: np.ndarray) -> Scan:

@@ -216,7 +216,8 @@ class _Bars:
             self._stage = report["stage"]
             description, unit = _STAGES[self._stage]
             self._bar = tqdm(total=report["of"], desc=description, unit=unit, leave=False)
-        self._bar.update(report["done"] - self._bar.n)
+        self._bar.n = report["done"]
+        self._bar.refresh()
 
     def close(self) -> None:
         """Take the bar away."""

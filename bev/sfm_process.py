@@ -25,6 +25,7 @@ _ALL_PAIRS_UP_TO = 40
 """So few images are all matched with each other."""
 _WORDS = 64
 """Visual words of the descriptors that tell which images look alike."""
+_FEATURES_MAX = 4096
 _FEATURES_ENOUGH = 400
 _PLACED_ENOUGH = 0.9
 """With fewer features in the median image, or a smaller share of images placed, all is done again with fine features,
@@ -40,7 +41,9 @@ def main(folder: Path) -> None:
     pycolmap.set_random_seed(_SEED)
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     arrays = _attempt(pycolmap, folder, request, fine=False)
-    if np.median(arrays["keypoints"]) < _FEATURES_ENOUGH or _placed(arrays) < _PLACED_ENOUGH * len(request["names"]):
+    # two rooms in one film make two models, which no feature will join: all of their images count here
+    placed = {row for key, rows in arrays.items() if key.startswith("rows_") for row in rows.tolist()}
+    if np.median(arrays["keypoints"]) < _FEATURES_ENOUGH or len(placed) < _PLACED_ENOUGH * len(request["names"]):
         again = _attempt(pycolmap, folder, request, fine=True)
         arrays = max(arrays, again, key=_placed)
     np.savez(folder / "models.npz", **arrays)
@@ -93,6 +96,7 @@ def _extract(pycolmap: Any, database: Path, folder: Path, request: dict[str, Any
     options.num_threads = request["threads"]
     options.use_gpu = False
     options.sift.first_octave = -1 if fine else 0
+    options.sift.max_num_features = _FEATURES_MAX
     _say("features", 0, len(names))
     for part in _parts(len(names), 8):
         pycolmap.extract_features(
