@@ -56,7 +56,8 @@ def load_found(folder: Path, scan: Scan) -> Scan:
     frames = []
     for index, color, depth in zip(kept["indices"].tolist(), kept["color"], kept["depth"], strict=True):
         frame = replace(by_index[index], camera=_camera(color))
-        if lens is not None:
+        # of a scan that an earlier step kept, the lens is undone already
+        if lens is not None and not isinstance(frame.read_color, Undistorted):
             frame = replace(frame, read_color=Undistorted(frame.read_color, lens))
         if told["depth"]:
             frame = replace(frame, read_depth=partial(_read_depth, folder / _depth_name(index)))
