@@ -17,7 +17,7 @@ from bev.errors import require
 if TYPE_CHECKING:
     from torch import Tensor
 
-_NOISE_VARIANCE = 2.0
+_NOISE_VARIANCE = 1.0
 """Of brightness 0..255: windows with less contrast than what compression and noise make correlate little."""
 _CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}
 """As many values of the volume are made at a time: on a CPU what its cache holds."""

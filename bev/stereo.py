@@ -24,6 +24,7 @@ from bev.scan import Frame, Scan
 from bev.semi_global import aggregate, lowest
 from bev.sparse import SparsePoints
 from bev.triangulation import triangulated
+from bev.workers import each_in_torch
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,11 +34,11 @@ logger = logging.getLogger(__name__)
 _COARSE = 2
 """The search over all depths is done on images this many times smaller."""
 _PLANES = 64
-_COARSE_MATCHES, _COARSE_ANGLE_DEG = 8, 4.0
-_FINE_MATCHES, _FINE_ANGLE_DEG = 6, 8.0
-_FINE_STEPS = 4
-"""To either side of what the coarse search found, each a quarter of a plane's distance."""
-_COARSE_RADIUS_PX, _FINE_RADIUS_PX = 3, 3
+_COARSE_MATCHES, _COARSE_ANGLE_DEG, _COARSE_RADIUS_PX = 12, 5.0, 1
+"""Many small windows at small angles: what is ambiguous one by one is smoothed out semi-globally."""
+_FINE_MATCHES, _FINE_ANGLE_DEG, _FINE_RADIUS_PX = 8, 8.0, 3
+_FINE_STEPS = 6
+"""To either side of what the coarse search found, all together as far as a plane is from the next."""
 _AGREEMENT_MIN = 0.2
 """Mean correlation below which a match is none."""
 _CONFIRMING, _CONFIRMED_BY = 12, 2
@@ -65,20 +66,15 @@ def stereo_depth(scan: Scan, *, long_side_px: int = 320, device: str | None = No
     Raises:
         UserError: no poses, too few frames, cameras that do not move, or nothing that several frames agree on.
     """
-    torch = require("torch", "video")
     device = choose_device(device)
     sparse = _points_of(scan, progress)
     matches = _Matches.of(scan, sparse)
     views = [_pyramid(frame, long_side_px, device) for frame in track(scan.frames, "read images", show=progress)]
-    with torch.inference_mode():
-        found = [
-            _found(position, frame, views, matches, sparse)
-            for position, frame in enumerate(track(scan.frames, "match images", show=progress))
-        ]
-        maps = [
-            _kept(found[position], [found[other] for other in matches.confirming[position]])
-            for position in range(len(found))
-        ]
+    each = partial(each_in_torch, items=range(len(views)), device=device, show=progress)
+    found = each(lambda at: _found(at, scan.frames[at], views, matches, sparse), description="match images")
+    maps = each(
+        lambda at: _kept(found[at], [found[other] for other in matches.confirming[at]]), description="compare depth"
+    )
     if not any(values.any() for values in maps):
         raise UserError(
             f"{scan.path}: no depth that several of its {len(maps)} frames agree on; film something with texture, in "
