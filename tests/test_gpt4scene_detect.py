@@ -145,6 +145,13 @@ def test_other_options_of_detection_detect_again(
     assert change[0] != "--classes" or {i.label for i in other.instances} <= {"chair", "dining table"}
 
 
+def test_other_frames_are_looked_at_again(capture: Path, copy: Path):
+    fewer = FRAMES // 2
+    _again(capture, copy, "--weights", _weights(SEG), "--key-frames", str(fewer))
+    counts = json.loads((copy / ".cache" / "detections" / "counts.json").read_text())
+    assert 3 <= counts["frames"] <= fewer
+
+
 def test_both_adds_what_only_geometry_finds(capture: Path, copy: Path):
     detected = load_scene(copy)
     both = _again(capture, copy, "--weights", _weights(SEG), "--instances", "both")

@@ -95,20 +95,22 @@ def detect_objects(
     sam: Model | None,
     *,
     inputs: Mapping[str, Any],
+    after: Sequence[str] = (),
     classes: Sequence[str] = (),
     score_min: float = 0.25,
     trust_weights: bool = False,
     device: str | None = None,
     progress: bool = False,
 ) -> Detected:
-    """Run the networks over the capture as it was read: neither poses nor surface matter, so neither is waited for.
+    """Run the networks over the images of a scan: its surface does not matter, so nobody waits for that.
 
     Args:
         steps: where "detections" are kept, and "masks" where segment-anything makes them of a detector's boxes.
-        scan: as its reader gives it.
+        scan: its key frames, through the lens that was found with their poses, where there are such steps.
         detector: for `markers.detect.iter_detections`; without one, segment-anything proposes what it sees.
         sam: for `markers.segment`; without it the detector must give masks.
-        inputs: fingerprint of the capture, and how it is read, as JSON can hold them.
+        inputs: fingerprint of the capture, and how its images are read, as JSON can hold them.
+        after: names of the earlier steps that chose these frames, or found their lens.
         classes, score_min, trust_weights, device, progress: see `markers.detect.iter_detections`.
 
     Raises:
@@ -133,12 +135,15 @@ def detect_objects(
         key = {**inputs, "sam": sam.sha256}
         everything = sam.path
         folder = steps.run(
-            "detections", key, lambda to: _keep(to, sam, segment_everything(scan, checkpoint=everything, **options))
+            "detections",
+            key,
+            lambda to: _keep(to, sam, segment_everything(scan, checkpoint=everything, **options)),
+            after=after,
         )
         return _load(folder, "", sam)
     sought = f"{', '.join(classes) or 'all classes'}, scores from {score_min:g}"
     key = {**inputs, "weights": detector.sha256, "classes": list(classes), "score_min": score_min}
-    folder = steps.run("detections", key, lambda to: _keep(to, detector, found_by_detector(detector)))
+    folder = steps.run("detections", key, lambda to: _keep(to, detector, found_by_detector(detector)), after=after)
     if sam is None:
         return _load(folder, sought, detector)
     boxes = load_detections(folder / _FRAMES)
