@@ -1,5 +1,6 @@
 """The command line, as a user meets it: a scene out of a capture, and one clear line for everything that is wrong."""
 
+import inspect
 import json
 import os
 import resource
@@ -8,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from bev.errors import UserError
 from bev.surface import load_surface, save_surface
 from bev.synthetic import Film, film, synthetic_room, write_seven_scenes
 from gpt4scene.cli.main import main
+from gpt4scene.cli.prepare import prepare as prepare_command
 from gpt4scene.scene import prepare as prepare_module
 from gpt4scene.scene.scene import load_scene
 
@@ -61,6 +64,23 @@ def _fails(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert printed.out == ""
     assert printed.err.startswith("gpt4scene: ") and printed.err.endswith("\n") and printed.err.count("\n") == 1
     return printed.err.removeprefix("gpt4scene: ").strip()
+
+
+def _choices(function: Callable[..., object]) -> dict[str, set[str]]:
+    """By parameter, the words that it may be."""
+    return {
+        name: set().union(*(get_args(part) for part in (hint, *get_args(hint)) if get_origin(part) is Literal))
+        for name, hint in get_type_hints(function).items()
+    }
+
+
+def test_the_command_offers_all_that_the_function_does():
+    command, function = (inspect.signature(each).parameters for each in (prepare_command, prepare_module.prepare))
+    defaults = {name: parameter.default for name, parameter in command.items()}
+    own = {"out": None, "classes": None}  # a name of its own, and words with commas between them
+    assert defaults | {"progress": False} == {name: p.default for name, p in function.items()} | own
+    offered, taken = _choices(prepare_command), _choices(prepare_module.prepare)
+    assert "polycam" in offered["format"] and offered == {name: taken[name] for name in offered}
 
 
 def _refused(capsys: pytest.CaptureFixture[str], capture: Path, *options: object) -> str:

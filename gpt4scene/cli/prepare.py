@@ -14,7 +14,21 @@ def prepare(
     /,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     *,
-    format: Literal["7scenes", "scannet", "sens", "tum", "replica", "arkitscenes", "record3d", "video", "images"]
+    format: Literal[
+        "7scenes",
+        "scannet",
+        "sens",
+        "tum",
+        "replica",
+        "arkitscenes",
+        "stray",
+        "record3d",
+        "polycam",
+        "colmap",
+        "transforms",
+        "video",
+        "images",
+    ]
     | None = None,
     frames: int = 8,
     sampling: Literal["coverage", "uniform"] = "coverage",
