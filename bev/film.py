@@ -206,13 +206,16 @@ def _next_packet(packets: Iterator[Any]) -> Any:
         return None
 
 
-def _why_not_open(path: Path, error: Exception) -> str:
+def _why_not_open(path: Path, error: Any) -> str:
+    if isinstance(error, PermissionError):
+        return "cannot be read (no permission); make it readable, or copy it"
     if path.stat().st_size == 0:
         return "the file is empty; copy it again"
-    head = path.open("rb").read(12)
+    with path.open("rb") as file:
+        head = file.read(12)
     if head[4:8] in (b"ftyp", b"mdat", b"wide", b"moov"):
         return (
             "the film's table of contents (moov) is missing, so nothing of it can be decoded: was it cut short while "
             "it was recorded or copied? Copy it again from the phone"
         )
-    return f"is no film that can be read ({str(error).split(':')[0]}); give an mp4, mov, mkv or webm file"
+    return f"is no film that can be read ({error.strerror}); give an mp4, mov, mkv or webm file"

@@ -41,6 +41,23 @@ def test_paths_that_are_no_folder_of_files(capture, tmp_path):
         read_scan(capture / "camera-intrinsics.txt")
 
 
+def test_what_holds_a_capture_says_which_to_give(capture, tmp_path):
+    with pytest.raises(UserError, match=f"is no capture itself, but holds one: kitchen; give {capture}$"):
+        read_scan(tmp_path)
+    (capture / "frame-000000.color.jpg").unlink()
+    (tmp_path / "films").mkdir()
+    for name in ("IMG_2.MOV", "IMG_1.MOV", "._IMG_1.MOV"):
+        (tmp_path / "films" / name).write_bytes(b"film")
+    with pytest.raises(UserError, match=r"holds 2 of them, such as IMG_1\.MOV; give .*films/IMG_1\.MOV$"):
+        read_scan(tmp_path / "films")
+
+
+def test_an_archive_must_be_unpacked(tmp_path):
+    (tmp_path / "scan.ZIP").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"scan\.ZIP: is an archive; unpack it"):
+        read_scan(tmp_path / "scan.ZIP")
+
+
 def test_a_folder_that_fits_two_formats_needs_the_option(capture):
     for name in ("rgb.txt", "depth.txt"):
         (capture / name).write_text("")

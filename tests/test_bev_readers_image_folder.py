@@ -124,8 +124,8 @@ def test_photos_through_several_lenses_are_warned_of(tmp_path: Path) -> None:
 
 def test_photos_of_several_sizes_are_told(tmp_path: Path) -> None:
     _write(tmp_path, ["1.jpg", "2.jpg", "3.jpg"])
-    _write(tmp_path, ["4.jpg"], exif=_exif(8))
-    with pytest.raises(UserError, match=r"1\.jpg is 320x240 but 4\.jpg 240x320; all images must come from one camera"):
+    _write(tmp_path, ["0.jpg"], exif=_exif(8))
+    with pytest.raises(UserError, match=r"3 of 4 images are 320x240, but 0\.jpg is 240x320; all must come from one"):
         _read(tmp_path)
 
 

@@ -281,12 +281,25 @@ def test_a_film_without_its_table_of_contents_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "the file is empty"), (b"no film at all" * 99, "is no film that can be read")]
+    ("data", "message"),
+    [(b"", "the file is empty"), (b"no film at all" * 99, r"is no film that can be read \(Invalid data found")],
 )
 def test_what_is_no_film_is_told(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "a.mp4").write_bytes(data)
     with pytest.raises(UserError, match=message):
         _read(tmp_path / "a.mp4")
+
+
+def test_a_film_that_may_not_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_film(tmp_path / "a.mp4", numbered, 30)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise av.error.PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(av, "open", refuse)  # root may read whatever its mode is
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"a\.mp4: cannot be read \(no permission\)"):
+        _read(path)
 
 
 def test_sound_without_pictures_is_told(tmp_path: Path) -> None:
@@ -346,7 +359,8 @@ def test_what_looks_like_a_film(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not KITCHEN.is_file(), reason="../shared/data/redkitchen.mp4 is not here")
 def test_the_kitchen_film_in_any_order() -> None:
-    import cv2
+    import av
+import cv2
 
     scan = _read(KITCHEN)
     assert len(scan.frames) == 1000 and scan.frames[999].timestamp_s == pytest.approx(33.3)

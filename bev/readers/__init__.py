@@ -72,6 +72,8 @@ _READERS = (
 )
 """Each gives the files of an RGB-D capture, or where its layout is another kind of thing, a scan."""
 
+_ARCHIVES = (".zip", ".7z", ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+
 
 def read_scan(
     path: Path | str,
@@ -165,15 +167,33 @@ def _reader_for(path: Path, format: Format | None) -> _Reader:
             wanted, found = ("file", "folder") if reader.is_file else ("folder", "file")
             raise UserError(f"{path}: --format {format} wants a {wanted}, this is a {found}; it is {reader.looked_for}")
         return reader
-    fitting = [reader for reader in _READERS if reader.is_file == path.is_file() and reader.looks_like(path)]
-    fitting = [reader for reader in fitting if reader.rank == min(each.rank for each in fitting)]
+    fitting = _fitting(path)
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         names = " and ".join(reader.name for reader in fitting)
         raise UserError(f"{path}: fits several capture formats, {names}; say which with --format")
+    raise UserError(f"{path}: {_why_none(path)}")
+
+
+def _fitting(path: Path) -> list[_Reader]:
+    fitting = [reader for reader in _READERS if reader.is_file == path.is_file() and reader.looks_like(path)]
+    return [reader for reader in fitting if reader.rank == min(each.rank for each in fitting)]
+
+
+def _why_none(path: Path) -> str:
+    """Why a path fits no format, and what to give in its place."""
+    if path.is_file() and path.suffix.lower() in _ARCHIVES:
+        return "is an archive; unpack it, and give the folder or the film that comes out"
     if path.is_file():
         wanted = "; ".join(reader.looked_for for reader in _READERS if reader.is_file)
-        raise UserError(f"{path}: is a file of no kind that is read ({wanted}); of other captures give the folder")
+        return (
+            f"is a file of no kind that is read ({wanted}); of other captures give the folder, and of films with "
+            "another ending --format video"
+        )
+    inner = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".") and _fitting(entry)]
+    if inner:
+        some = f"{len(inner)} of them, such as" if len(inner) > 1 else "one:"
+        return f"is no capture itself, but holds {some} {inner[0].name}; give {inner[0]}"
     wanted = "; ".join(f"{reader.name}: {reader.looked_for}" for reader in _READERS if not reader.is_file)
-    raise UserError(f"{path}: fits no capture format; looked for {wanted}")
+    return f"fits no capture format; looked for {wanted}"

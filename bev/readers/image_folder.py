@@ -1,6 +1,7 @@
 """A folder of photos, or of frames taken out of a film: images and nothing else."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -108,13 +109,15 @@ def _usable(path: Path) -> list[str]:
 
 
 def _check_one_size(path: Path, names: list[str], photos: list[Photo]) -> None:
-    first = photos[0]
-    for name, photo in zip(names, photos, strict=True):
-        if (photo.width, photo.height) != (first.width, first.height):
-            raise UserError(
-                f"{path}: {names[0]} is {first.width}x{first.height} but {name} {photo.width}x{photo.height}; all "
-                "images must come from one camera, held one way: remove those that differ"
-            )
+    counts = Counter((photo.width, photo.height) for photo in photos)
+    if len(counts) == 1:
+        return
+    usual, count = counts.most_common(1)[0]
+    name, photo = next((n, p) for n, p in zip(names, photos, strict=True) if (p.width, p.height) != usual)
+    raise UserError(
+        f"{path}: {count} of {len(photos)} images are {usual[0]}x{usual[1]}, but {name} is {photo.width}x{photo.height}"
+        "; all must come from one camera, held one way: remove those that differ"
+    )
 
 
 def _several_lenses(path: Path, names: list[str], photos: list[Photo]) -> tuple[str, ...]:

@@ -93,7 +93,8 @@ def _stream(container: Any, path: Path) -> Any:
     attached = require("av.stream", "video").Disposition.attached_pic
     streams = [stream for stream in container.streams.video if not stream.disposition & attached]
     if not streams:
-        raise UserError(f"{path}: holds sound but no pictures" if container.streams.audio else f"{path}: is no film")
+        what = "holds sound but no pictures" if container.streams.audio else "holds no pictures"
+        raise UserError(f"{path}: {what}; give a film of the room")
     decodable = [stream for stream in streams if stream.codec_context is not None]
     if not decodable:
         raise UserError(
