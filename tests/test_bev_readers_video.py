@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import av.error
 import numpy as np
 import pytest
 from av.video.reformatter import ColorRange, Colorspace
@@ -359,8 +360,7 @@ def test_what_looks_like_a_film(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not KITCHEN.is_file(), reason="../shared/data/redkitchen.mp4 is not here")
 def test_the_kitchen_film_in_any_order() -> None:
-    import av
-import cv2
+    import cv2
 
     scan = _read(KITCHEN)
     assert len(scan.frames) == 1000 and scan.frames[999].timestamp_s == pytest.approx(33.3)
