@@ -24,6 +24,7 @@ _ANGLE_MIN_DEG = 2.0
 """Under which the median point must be seen from two places at least."""
 _FOCAL_LENGTHS = (0.3, 5.0)
 """Of the longer side: from the widest lens that a pinhole can stand for to a strong telephoto."""
+_PINCUSHION_MAX = 0.15
 _FEATURES_MIN = 150
 _TURNED_SHARE = 0.7
 
@@ -97,6 +98,11 @@ def _fault(scan: Scan, result: SfmResult, camera: Camera) -> str | None:
         return (
             f"a focal length of {focal:.2f} x the longer side was found, which no such camera has: walk sideways "
             "while filming, and look at things that are near and far"
+        )
+    if model.k1 > _PINCUSHION_MAX:
+        return (
+            f"a lens that bends lines inwards was found (k1 {model.k1:.2f}), which no such camera has: film more of "
+            "the room, walking sideways, or give --intrinsics fx,fy,cx,cy"
         )
     if len(model.points) < _POINTS_PER_FRAME_MIN * len(model.rows):
         return f"only {len(model.points)} points were found in {len(model.rows)} frames: {_advice(result)}"

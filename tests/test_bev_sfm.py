@@ -153,3 +153,32 @@ def test_few_images_are_all_matched_and_images_without_features_do_no_harm() -> 
     bare = [np.empty((0, 128), np.uint8)] * 60
     assert (0, 1) in image_pairs(bare)
     assert (0, 1) in image_pairs(walk_of_places(list(range(50)), rng) + bare)
+
+
+RECHECKS = f"""
+import json, pathlib, runpy, sys
+import numpy as np, pycolmap
+
+pycolmap.set_random_seed(0)
+pycolmap.logging.minloglevel = pycolmap.logging.Level.ERROR.value
+child = runpy.run_path({str(CHILD)!r})
+database = pathlib.Path(sys.argv[1]) / "features.db"
+how = pycolmap.SyntheticDatasetOptions()
+how.num_rigs, how.num_cameras_per_rig, how.num_frames_per_rig, how.num_points3D = 1, 1, 12, 200
+with pycolmap.Database.open(database) as opened:
+    model = pycolmap.synthesize_dataset(how, opened)
+wrong = [int(name) for name in sys.argv[2:]]
+for image_id in wrong:
+    frame = model.frame(model.images[image_id].frame_id)
+    pose = frame.rig_from_world
+    frame.rig_from_world = pycolmap.Rigid3d(pose.rotation, pose.translation + np.array([1.5, 0.5, 0.0]))
+model = child["_with_rechecked"](pycolmap, model, database, False)
+print(json.dumps(sorted(set(range(1, 13)) - set(model.reg_image_ids()))))
+"""
+
+
+@pytest.mark.parametrize("wrong", [[], [5]])
+def test_images_whose_matches_contradict_their_place_are_taken_out(tmp_path: Path, wrong: list[int]) -> None:
+    command = python(RECHECKS, str(tmp_path), *map(str, wrong))
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said.splitlines()[-1] == str(wrong)
