@@ -218,8 +218,9 @@ def _map(pycolmap: Any, database: Path, folder: Path, out: Path, request: dict[s
         models = _map_globally(pycolmap, database, folder, out, known)
     else:
         models = _map_incrementally(pycolmap, database, folder, out, count, known)
+    rechecked = [_with_rechecked(pycolmap, model, database, known) for model in models.values()]
     _say("cameras", count, count)
-    return sorted(models.values(), key=lambda model: -model.num_reg_images())
+    return sorted(rechecked, key=lambda model: -model.num_reg_images())
 
 
 def _map_incrementally(
@@ -237,8 +238,7 @@ def _map_incrementally(
     def placed_another() -> None:
         _say("cameras", next(steps, count - 1), count)
 
-    models = pycolmap.incremental_mapping(database, folder, out, options, next_image_callback=placed_another)
-    return {key: _with_rechecked(pycolmap, model, database, known) for key, model in models.items()}
+    return pycolmap.incremental_mapping(database, folder, out, options, next_image_callback=placed_another)
 
 
 def _with_rechecked(pycolmap: Any, model: Any, database: Path, known: bool) -> Any:
