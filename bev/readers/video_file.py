@@ -115,7 +115,10 @@ def _first_frame(path: Path, stream: int, listing: Listing) -> tuple[int, Any]:
     with opened(path) as container:
         for place, frame in decoded(container, stream, listing):
             return place, frame
-    raise UserError(f"{path}: not one of its {len(listing.timestamps_s)} frames decodes; export the film again")
+    count = len(listing.timestamps_s)
+    if not count:
+        raise UserError(f"{path}: holds no whole frame, was it cut short? Copy it again")
+    raise UserError(f"{path}: not one of its {count} frames decodes; export the film again")
 
 
 def _check_length(path: Path, listing: Listing, first: int, end: int) -> None:
