@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from bev.camera import Camera
+from bev.completion import needs_thinning
 from bev.readers.images import Distortion, Undistorted
 from bev.scan import Frame, Scan
 from bev.sparse import SparsePoints
+from gpt4scene.scene import completing
+from gpt4scene.scene.steps import Steps
 from gpt4scene.scene.stored_scan import load_found, save_found
 
 SIZE = 64, 48
@@ -72,3 +75,28 @@ def test_a_lens_is_undone_once_however_many_steps_keep_it(tmp_path):
     assert (after_poses.frames[0].read_color() == straight).all()
     after_depth = kept(tmp_path, "depth", with_depth(after_poses), after_poses)
     assert (after_depth.frames[0].read_color() == straight).all()
+
+
+def test_another_source_of_depth_or_another_device_does_not_find_poses_again(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(completing, "posed", lambda scan, **_: made.append("poses") or posed(scan))
+    monkeypatch.setattr(completing, "with_depth", lambda scan, **_: made.append("depth") or with_depth(scan))
+    scan = as_read(tmp_path)
+
+    def complete(**options):
+        with Steps(tmp_path / "scene") as steps:
+            return completing.completed(steps, scan, inputs={}, **options)
+
+    first = complete()
+    assert made == ["poses", "depth"] and first.has_depth
+    complete(depth="transformers:apple/DepthPro-hf")
+    complete(depth="da3:depth-anything/DA3METRIC-LARGE", device="cuda:1")
+    assert made == ["poses", "depth", "depth", "depth"]
+    complete(depth="da3:depth-anything/DA3-BASE")  # gives poses too: these are others
+    assert made[4:] == ["poses", "depth"]
+
+
+def test_a_long_posed_capture_is_thinned_before_its_depth_is_found_although_it_has_a_mesh(tmp_path):
+    scan = replace(as_read(tmp_path, count=300), has_poses=True, surface_path=tmp_path / "mesh.ply")
+    assert not needs_thinning(scan)
+    assert needs_thinning(scan, fuse_depth=True) and needs_thinning(replace(scan, surface_path=None))

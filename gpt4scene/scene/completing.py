@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from bev.completion import needs_depth, needs_thinning, posed, thinned, with_depth
+from bev.completion import needs_depth, needs_thinning, posed, poses_by_network, thinned, with_depth
 from bev.keyframes import load_frames, save_frames
 from bev.scan import Scan
 from gpt4scene.scene.steps import Steps
@@ -34,15 +34,18 @@ def completed(
         key_frames, depth, fuse_depth, device, progress: see `bev.completion.complete`.
     """
     done: list[str] = []
-    if needs_thinning(scan, key_frames):
-        thin = partial(thinned, scan, key_frames_max=key_frames, progress=progress)
+    if needs_thinning(scan, key_frames, fuse_depth=fuse_depth):
+        thin = partial(thinned, scan, key_frames_max=key_frames, fuse_depth=fuse_depth, progress=progress)
         kept = steps.run("frames", {**inputs, "key_frames": key_frames}, lambda to: save_frames(to, thin()))
         scan = load_frames(kept, scan)
         done.append("frames")
     if not scan.has_poses:
         pose = partial(posed, scan, depth=depth, device=device, progress=progress)
-        key = {**inputs, "depth": None if scan.has_depth else depth, "device": device}
-        kept = steps.run("poses", key, lambda to: save_found(to, pose(), depth=not scan.has_depth), after=done)
+        # structure from motion is the same wherever depth then comes from, and no other device's
+        network = {"depth": depth, "device": device} if poses_by_network(scan, depth) else {}
+        kept = steps.run(
+            "poses", {**inputs, **network}, lambda to: save_found(to, pose(), depth=not scan.has_depth), after=done
+        )
         scan = load_found(kept, scan)
         done.append("poses")
     if needs_depth(scan, fuse_depth=fuse_depth):
