@@ -25,6 +25,7 @@ lint: $(VENV)/full
 bench: $(VENV)/full
 	$(BIN)/python tests/bench_prepare.py
 	$(BIN)/python tests/bench_associate.py
+	$(BIN)/python tests/bench_stereo.py
 	$(BIN)/python tests/bench_video.py
 
 clean:
