@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bev.camera import Camera, invert_rigid
+from bev.camera import Camera
 from bev.errors import UserError
 from bev.readers.images import Distortion, read_color, read_depth
 from bev.readers.options import ReadOptions
-from bev.readers.poses import rigid_only, world_from_cameras
-from bev.scan import Frame, Reading, Scan
+from bev.readers.recording import Moment, Recording, scan_from_recording
+from bev.scan import Scan
 
 FRAMES_PER_SECOND = 30.0
 """Formats without time stamps get frame number / 30."""
@@ -63,82 +63,44 @@ def scan_from(capture: Capture, reader: str, options: ReadOptions, given_files: 
     `given_files` are those that options named and the reader read.
     """
     units_per_m = options.depth_scale or capture.depth_units_per_m
-    if capture.stored_poses is None:
-        return _unposed(capture, reader, options, units_per_m, given_files)
-    poses, axes = options.poses or "world_from_camera", options.axes or "opencv"
-    kept, stored, warnings = rigid_only(capture.stored_poses, capture.pose_names)
-    posed = capture.aligned_from_stored @ world_from_cameras(stored, poses, axes)
-    return Scan(
-        name=capture.name,
-        path=capture.path,
-        reader=reader,
-        frames=_frames(
-            capture,
-            np.flatnonzero(kept),
-            posed @ capture.posed_from_color,
-            posed @ capture.posed_from_depth,
-            units_per_m,
+    return scan_from_recording(
+        Recording(
+            name=capture.name,
+            path=capture.path,
+            reader=reader,
+            moments=[_moment(capture, row, units_per_m) for row in range(len(capture.indices))],
+            stored_poses=capture.stored_poses,
+            pose_names=capture.pose_names,
+            depth_units_per_m=units_per_m,
+            posed_from_color=capture.posed_from_color,
+            posed_from_depth=capture.posed_from_depth,
+            aligned_from_stored=capture.aligned_from_stored,
+            up_hint=capture.up_hint,
+            axes_are_walls=capture.axes_are_walls,
+            surface_path=capture.surface_path,
+            files_beside=capture.files_beside + given_files,
+            warnings=capture.warnings,
         ),
-        up_hint=capture.up_hint,
-        axes_are_walls=capture.axes_are_walls,
-        surface_path=options.surface or capture.surface_path,
-        files_beside=capture.files_beside + given_files,
-        source_from_surface=capture.aligned_from_stored,
-        warnings=capture.warnings + warnings,
-        reading=Reading(units_per_m, poses, axes),
+        options,
     )
 
 
-def _unposed(
-    capture: Capture, reader: str, options: ReadOptions, units_per_m: float, given_files: tuple[Path, ...]
-) -> Scan:
-    """Without poses there is no world: what the capture says of it, its mesh included, is left aside."""
-    if options.surface is not None:
-        raise UserError(f"--surface {options.surface}: a surface needs the poses of its world, and there are none")
-    left = () if capture.surface_path is None else (f"{capture.surface_path} is left aside: it needs poses",)
-    count = len(capture.indices)
-    color_from_depth = invert_rigid(capture.posed_from_color) @ capture.posed_from_depth
-    return Scan(
-        name=capture.name,
-        path=capture.path,
-        reader=reader,
-        frames=_frames(
-            capture,
-            np.arange(count),
-            np.tile(np.eye(4), (count, 1, 1)),
-            np.tile(color_from_depth, (count, 1, 1)),
-            units_per_m,
-        ),
-        has_poses=False,
-        files_beside=capture.files_beside + given_files,
-        warnings=capture.warnings + left,
-    )
-
-
-def _frames(
-    capture: Capture, rows: np.ndarray, color_poses: np.ndarray, depth_poses: np.ndarray, units_per_m: float
-) -> tuple[Frame, ...]:
-    """The frames at `rows` of a capture, with one pose each."""
+def _moment(capture: Capture, row: int, units_per_m: float) -> Moment:
     color, depth = capture.color_camera, capture.depth_camera
-    return tuple(
-        Frame(
-            index=capture.indices[row],
-            timestamp_s=capture.timestamps_s[row],
-            camera=color.moved(color_pose),
-            read_color=partial(
-                read_color, capture.color_paths[row], (color.width, color.height), capture.color_distortion
-            ),
-            depth_camera=depth.moved(depth_pose),
-            read_depth=partial(
-                read_depth,
-                capture.depth_paths[row],
-                (depth.width, depth.height),
-                units_per_m,
-                capture.depth_none_value,
-                capture.depth_distortion,
-            ),
-        )
-        for row, color_pose, depth_pose in zip(rows.tolist(), color_poses, depth_poses, strict=True)
+    return Moment(
+        index=capture.indices[row],
+        timestamp_s=capture.timestamps_s[row],
+        camera=color,
+        read_color=partial(read_color, capture.color_paths[row], (color.width, color.height), capture.color_distortion),
+        depth_camera=depth,
+        read_depth=partial(
+            read_depth,
+            capture.depth_paths[row],
+            (depth.width, depth.height),
+            units_per_m,
+            capture.depth_none_value,
+            capture.depth_distortion,
+        ),
     )
 
 

@@ -1,6 +1,5 @@
 """A folder of photos, or of frames taken out of a film: images and nothing else."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +12,9 @@ from bev.errors import UserError
 from bev.exif import Photo, read_photo
 from bev.readers.capture import FRAMES_PER_SECOND
 from bev.readers.images import decoded
+from bev.readers.lenses import natural_key
 from bev.readers.options import ReadOptions
+from bev.readers.recording import smaller_size
 from bev.readers.single_camera import refuse_what_needs_more, single_camera
 from bev.scan import Frame, Scan
 
@@ -61,8 +62,7 @@ def read(path: Path, options: ReadOptions) -> Scan:
     photos = [read_photo(str(path / name)) for name in names]
     _check_one_size(path, names, photos)
     full_size = photos[0].width, photos[0].height
-    share = min(1.0, options.long_side_px / max(full_size))
-    size = max(1, round(full_size[0] * share)), max(1, round(full_size[1] * share))
+    size = smaller_size(full_size, options.long_side_px)
     focals = [photo.focal_px for photo in photos if photo.focal_px]
     camera = single_camera(full_size, size, options, float(np.median(focals)) if focals else None)
     frames = tuple(
@@ -84,13 +84,9 @@ def read(path: Path, options: ReadOptions) -> Scan:
 def _images(path: Path, endings: Sequence[str]) -> list[str]:
     # a copy to another file system leaves `._IMG_1.jpg` beside `IMG_1.jpg`
     names = (entry.name for entry in path.iterdir() if not entry.name.startswith(".") and entry.is_file())
-    return sorted((name for name in names if name.lower().endswith(tuple(endings))), key=_natural)
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """A key by which digits within names count as numbers."""
-    parts = re.findall(r"\d+|\D+", name.lower())
-    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+    return sorted(
+        (name for name in names if name.lower().endswith(tuple(endings))), key=lambda name: natural_key(name.lower())
+    )
 
 
 def _usable(path: Path) -> list[str]:

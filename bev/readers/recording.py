@@ -107,7 +107,6 @@ def _unposed(recording: Recording, options: ReadOptions) -> Scan:
         is_film=recording.is_film,
         files_beside=recording.files_beside,
         warnings=recording.warnings + left,
-        reading=Reading(recording.depth_units_per_m),
     )
 
 
