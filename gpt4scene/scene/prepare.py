@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,7 @@ from gpt4scene.scene.known_object import scale_by_known_object
 from gpt4scene.scene.objects import ObjectSource, choose_source, find_instances, notes_on
 from gpt4scene.scene.scene import Scene, load_scene
 from gpt4scene.scene.steps import Steps, fingerprint
+from markers.instance import Instance
 from markers.proposals import proposal_files
 
 logger = logging.getLogger(__name__)
@@ -106,58 +107,29 @@ def prepare(
     Raises:
         UserError: something about the capture, the options or the folder that the user can mend.
     """
-    given = dict(locals())
-    path, out = Path(path), Path(out)
-    _check(given)
-    if known_object is not None:
-        given["scale"] = scale_by_known_object(out, known_object, scale=scale, camera_height_m=camera_height_m)
-    fusion_device, network_device = _devices(device)
-    source = choose_source(
-        instances, weights=weights, sam=sam, classes=classes, trust_weights=trust_weights, proposals=proposals
-    )
-    check_depth(depth)
-    scan = read_scan(path, **{name: given[name] for name in _READING})
-    check_scale_options(scan, scale=given["scale"], camera_height_m=camera_height_m)
-    for warning in scan.warnings:
-        logger.warning("%s", warning)
-    inputs = fingerprint(path, *scan.files_beside, *([scan.surface_path] if scan.surface_path else []))
-    proposals_digest = None if proposals is None else _digest(proposals, scan, fuse_depth=fuse_depth)
-    models = find_models(weights, sam, trust_weights=trust_weights, progress=progress)
-    digests = [proposals_digest, *(model and model.sha256 for model in models)]
-    arguments = _arguments(given) | {"instances": source}
-    made_from = SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, digests))
-    with Steps(out, overwrite=overwrite) as steps:
-        whole = completed(
-            steps,
-            scan,
-            inputs={"inputs": inputs, **{name: arguments[name] for name in _READING}},
-            key_frames=key_frames,
-            depth=depth,
-            fuse_depth=fuse_depth,
-            device=network_device,
-            progress=progress,
-        )
+    job = _planned(dict(locals()))
+    with Steps(job.out, overwrite=overwrite) as steps:
+        whole = _completed(steps, job)
         detected = None
-        if source in ("detect", "both"):  # first: the networks need no room, and what is wrong with them shows at once
-            detected = _detected(steps, whole, models, given, inputs=inputs, device=network_device)
-        room_scan, room = _room(steps, whole, arguments, inputs=inputs, device=fusion_device, progress=progress)
+        if job.source in ("detect", "both"):
+            # before the room: the networks do not need it, and what is wrong with them shows at once
+            detected = _detected(steps, whole, job)
+        room_scan, room = _room(steps, whole, job)
         caster = SurfaceCaster(room)
-        top = _top(steps, room_scan, room, caster, given)
-        find = partial(find_instances, source, proposals=proposals, detected=detected, min_views=min_views)
-        key = {"source": source, "proposals": proposals_digest, "min_views": None if detected is None else min_views}
-        after = ["room", *(step for step in ("detections", "masks") if step in steps.seconds)]
-        kept = steps.run("instances", key, lambda to: stored.save_instances(to, find(room_scan, room)), after=after)
-        found = stored.load_instances(kept)
-        made = _made(out, arguments, made_from) if len(steps.reused) == len(steps.seconds) else None
+        top = _top(steps, room_scan, room, caster, job)
+        found = _instances(steps, room_scan, room, detected, job)
+        made = _made(job) if len(steps.reused) == len(steps.seconds) else None
         if made is not None:
             return made
         start = time.perf_counter()
-        scene = compose(top, room_scan, room, found, frames=frames, sampling=sampling, source=made_from, caster=caster)
+        scene = compose(
+            top, room_scan, room, found, frames=frames, sampling=sampling, source=job.made_from, caster=caster
+        )
         seconds = {**steps.seconds, "compose": round(time.perf_counter() - start, 3)}
-        notes = notes_on(source, found, detected=detected, min_views=min_views) + _size_notes(room_scan)
-        scene = replace(scene, run=SceneRun(version("gpt4scene"), arguments, seconds, notes))
-        scene.save(out, overwrite=True, warnings=whole.warnings)
-    return load_scene(out)
+        notes = notes_on(job.source, found, detected=detected, min_views=min_views) + _size_notes(room_scan)
+        scene = replace(scene, run=SceneRun(version("gpt4scene"), job.arguments, seconds, notes))
+        scene.save(job.out, overwrite=True, warnings=whole.warnings)
+    return load_scene(job.out)
 
 
 _READING = ("format", "depth_scale", "poses", "axes", "intrinsics", "surface", "long_side_px", "ignore_poses", "units")
@@ -173,53 +145,120 @@ _REBUILDING = (
 )
 
 
-def _detected(
-    steps: Steps,
-    scan: Scan,
-    models: tuple[Model | None, Model | None],
-    given: Mapping[str, Any],
-    *,
-    inputs: str,
-    device: str | None,
-) -> Detected:
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is to be made of what: all that is known, and checked, before anything slow is done."""
+
+    given: Mapping[str, Any]
+    """The arguments of `prepare`."""
+    out: Path
+    scan: Scan
+    """As it was read."""
+    inputs: str
+    """Fingerprint of the capture."""
+    source: ObjectSource
+    proposals_digest: str | None
+    models: tuple[Model | None, Model | None]
+    arguments: dict[str, Any]
+    """Those that decide the scene, as JSON can hold them; the scale is known in them."""
+    made_from: SceneSource
+    fusion_device: str
+    network_device: str | None
+
+
+def _planned(given: Mapping[str, Any]) -> _Job:
+    _check(given)
+    path, out = Path(given["path"]), Path(given["out"])
+    sizes = {name: given[name] for name in ("scale", "camera_height_m")}
+    if given["known_object"] is not None:
+        sizes["scale"] = scale_by_known_object(out, given["known_object"], **sizes)
+    fusion_device, network_device = _devices(given["device"])
+    source = choose_source(
+        given["instances"],
+        **{name: given[name] for name in ("weights", "sam", "classes", "trust_weights", "proposals")},
+    )
+    check_depth(given["depth"])
+    scan = read_scan(path, **{name: given[name] for name in _READING})
+    check_scale_options(scan, **sizes)
+    for warning in scan.warnings:
+        logger.warning("%s", warning)
+    inputs = fingerprint(path, *scan.files_beside, *([scan.surface_path] if scan.surface_path else []))
+    proposals = given["proposals"]
+    proposals_digest = None if proposals is None else _digest(proposals, scan, fuse_depth=given["fuse_depth"])
+    models = find_models(
+        given["weights"], given["sam"], trust_weights=given["trust_weights"], progress=given["progress"]
+    )
+    digests = [proposals_digest, *(model and model.sha256 for model in models)]
+    return _Job(
+        given=given,
+        out=out,
+        scan=scan,
+        inputs=inputs,
+        source=source,
+        proposals_digest=proposals_digest,
+        models=models,
+        arguments=_arguments(given) | sizes | {"instances": source},
+        made_from=SceneSource(str(path), scan.reader, len(scan.frames), _joined(inputs, digests)),
+        fusion_device=fusion_device,
+        network_device=network_device,
+    )
+
+
+def _completed(steps: Steps, job: _Job) -> Scan:
+    """The capture with the poses and the depth that it lacked."""
+    return completed(
+        steps,
+        job.scan,
+        inputs={"inputs": job.inputs, **{name: job.arguments[name] for name in _READING}},
+        device=job.network_device,
+        **{name: job.given[name] for name in ("key_frames", "depth", "fuse_depth", "progress")},
+    )
+
+
+def _detected(steps: Steps, scan: Scan, job: _Job) -> Detected:
+    reading = {name: job.given[name] for name in ("format", "intrinsics", "long_side_px")}
     return detect_objects(
         steps,
         scan,
-        *models,
-        inputs={"inputs": inputs, **{name: given[name] for name in ("format", "intrinsics", "long_side_px")}},
+        *job.models,
+        inputs={"inputs": job.inputs, **reading},
         after=[step for step in COMPLETING if step != "depth" and step in steps.seconds],
-        classes=given["classes"],
-        score_min=given["score_min"],
-        trust_weights=given["trust_weights"],
-        device=device,
-        progress=given["progress"],
+        device=job.network_device,
+        **{name: job.given[name] for name in ("classes", "score_min", "trust_weights", "progress")},
     )
 
 
-def _room(
-    steps: Steps, scan: Scan, arguments: Mapping[str, Any], *, inputs: str, device: str, progress: bool
-) -> tuple[Scan, Surface]:
+def _room(steps: Steps, scan: Scan, job: _Job) -> tuple[Scan, Surface]:
     """The reconstructed room, and the frames that belong to it."""
-    rebuild = partial(
-        reconstruct, scan, device=device, progress=progress, **{name: arguments[name] for name in _REBUILDING}
-    )
-    key = {name: arguments[name] for name in (*_READING, *_REBUILDING)} | {"device": device}
+    options = {name: job.arguments[name] for name in _REBUILDING}
+    rebuild = partial(reconstruct, scan, device=job.fusion_device, progress=job.given["progress"], **options)
+    key = {**{name: job.arguments[name] for name in _READING}, **options, "device": job.fusion_device}
     kept = steps.run(
         "room",
-        {"inputs": inputs, "arguments": key},
+        {"inputs": job.inputs, "arguments": key},
         lambda folder: stored.save_room(folder, *rebuild()),
         after=[step for step in COMPLETING if step in steps.seconds],
     )
     return stored.load_room(kept, scan)
 
 
-def _top(steps: Steps, scan: Scan, room: Surface, caster: SurfaceCaster, given: Mapping[str, Any]) -> Bev:
+def _top(steps: Steps, scan: Scan, room: Surface, caster: SurfaceCaster, job: _Job) -> Bev:
     """The room from above."""
-    size, cut = given["bev_size"], given["cut_height_m"]
-    look = partial(render_bev, long_side_px=size, cut_height_m=cut, caster=caster, progress=given["progress"])
+    size, cut = job.given["bev_size"], job.given["cut_height_m"]
+    look = partial(render_bev, long_side_px=size, cut_height_m=cut, caster=caster, progress=job.given["progress"])
     key = {"bev_size": size, "cut_height_m": cut}
     kept = steps.run("bev", key, lambda to: stored.save_top(to, look(room, scan)), after=["room"])
     return stored.load_top(kept, room, cut)
+
+
+def _instances(steps: Steps, scan: Scan, room: Surface, detected: Detected | None, job: _Job) -> list[Instance]:
+    proposals, min_views = job.given["proposals"], job.given["min_views"]
+    find = partial(find_instances, job.source, proposals=proposals, detected=detected, min_views=min_views)
+    seen_in = None if detected is None else min_views
+    key = {"source": job.source, "proposals": job.proposals_digest, "min_views": seen_in}
+    after = ["room", *(step for step in ("detections", "masks") if step in steps.seconds)]
+    kept = steps.run("instances", key, lambda to: stored.save_instances(to, find(scan, room)), after=after)
+    return stored.load_instances(kept)
 
 
 def _arguments(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,11 +333,11 @@ def _joined(inputs: str, digests: Sequence[str | None]) -> str:
     return hashlib.sha256(" ".join([inputs, *(digest or "-" for digest in digests)]).encode()).hexdigest()[:32]
 
 
-def _made(out: Path, arguments: dict[str, Any], source: SceneSource) -> Scene | None:
+def _made(job: _Job) -> Scene | None:
     """The scene that is there, if it is whole and made of the same: a run may have ended between steps and scene."""
     try:
-        scene = load_scene(out)
+        scene = load_scene(job.out)
     except UserError:
         return None
     made_so = (dict(scene.run.arguments), scene.run.version, scene.source.fingerprint)
-    return scene if made_so == (arguments, version("gpt4scene"), source.fingerprint) else None
+    return scene if made_so == (job.arguments, version("gpt4scene"), job.made_from.fingerprint) else None
