@@ -363,7 +363,7 @@ def test_what_was_misread_is_named_with_the_option_to_add(
         (["--voxel-size-m", "nan"], "--voxel-size-m nan: must be between"),
         (["--depth-max-m", "-1"], "--depth-max-m -1.0: must be between"),
         (["--depth-scale", "0"], "--depth-scale 0.0: must be stored units per metre"),
-        (["--format", "polycam"], "'polycam' for argument '--format'"),
+        (["--format", "kitti"], "'kitti' for argument '--format'"),
         (["--sampling", "best"], "'best' for argument '--sampling'"),
         (["--axes", "unity"], "'unity' for argument '--axes'"),
         (["--formt", "tum"], "perhaps you meant --format"),
