@@ -160,7 +160,7 @@ def test_a_folder_that_is_not_whole_is_told(tmp_path: Path, files: dict[str, str
 def test_a_config_that_is_none_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
         gives_poses(f"da3:{tmp_path}")
-    for text, message in (("<html>", "is not JSON"), ("[1]", "holds no settings")):
+    for text, message in (("<html>", "is no JSON"), ("[1]", "must hold a JSON object")):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(UserError, match=message):
             gives_poses(f"da3:{tmp_path}")

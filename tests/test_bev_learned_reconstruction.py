@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def test_chunks_become_one_world_on_the_true_surface(room, loses_way: bool) -> N
     scan = scan.moved(_about(scan.frames[first].camera.center, -1))
     true = true.moved(_about(true.frames[first].camera.center, -1))
     factor = np.linalg.norm(true.centers()[-1]) / np.linalg.norm(scan.centers()[-1])
-    scan = scan.scaled(factor)
+    scan = scan.scaled(float(factor))
     np.testing.assert_allclose(scan.centers()[first:], true.centers()[first:], atol=0.005)
     to_room = room.camera(first).world_from_camera @ np.linalg.inv(true.frames[first].camera.world_from_camera)
     kept = scan.with_frames(scan.frames[first:]).moved(to_room)
@@ -100,6 +101,13 @@ def test_a_metric_network_gives_metres(room) -> None:
     assert scan.units == "metre"
     true = np.linalg.norm(room.scan.centers()[-1] - room.scan.centers()[0])
     assert np.linalg.norm(scan.centers()[-1] - scan.centers()[0]) == pytest.approx(true, rel=2e-3)
+
+
+def test_a_mesh_of_the_world_that_is_left_is_left_too(room) -> None:
+    """As up and walls are."""
+    scan = replace(room.scan, surface_path=Path("mesh.ply"), up_hint=np.array([0.0, 0, 1]), axes_are_walls=True)
+    found = learned_reconstruction(scan, Teacher(room, "metre", gives_poses=True))
+    assert found.surface_path is None and found.up_hint is None and not found.axes_are_walls
 
 
 def test_what_cannot_be_reconstructed_is_an_error(room) -> None:

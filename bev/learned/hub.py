@@ -1,6 +1,5 @@
 """Where a network's files lie: a folder of the user's, or the Hugging Face cache, filled only after saying so."""
 
-import json
 import logging
 import re
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from bev.errors import UserError, require
 from bev.learned.known_models import licence_of
+from bev.readers.json_object import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -99,12 +99,6 @@ def _weights_in(folder: Path) -> list[Path]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file; a network's folder holds config.json and {WEIGHTS}") from error
-    except ValueError as error:
-        raise UserError(f"{path}: is not JSON ({error}); download it again") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path}: holds no settings; download it again")
-    return config
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a network's folder holds config.json and {WEIGHTS}")
+    return read_object(path)

@@ -12,12 +12,10 @@ from bev.learned.depth import kept, predict, with_depth
 from bev.learned.models import load_model
 from bev.learned.protocol import DepthKind, DepthModel
 from bev.progress import track
+from bev.scale import ROUGH_DEPTH
 from bev.scan import Frame, Scan
 
 logger = logging.getLogger(__name__)
-
-MEDIAN_DEPTH = 2.0
-"""Of a reconstruction of arbitrary scale: roughly metres, as later steps expect."""
 
 
 def learned_reconstruction(
@@ -68,7 +66,7 @@ def learned_reconstruction(
     scales = [similarities[owner].scale for owner in owners]
     grids = [parts[owner].depth[i - parts[owner].start] for i, owner in enumerate(owners)]
     metric = kind == "metre"
-    factor = 1.0 if metric else MEDIAN_DEPTH / _median_depth(scan, network, grids, scales)
+    factor = 1.0 if metric else ROUGH_DEPTH / _median_depth(scan, network, grids, scales)
     K = None if scan.has_intrinsics else _common_K(parts, owners, sizes[0])
     frames = []
     for frame, pose, scale, grid in zip(scan.frames, poses, scales, grids, strict=True):
@@ -83,6 +81,8 @@ def learned_reconstruction(
         sparse=None,
         up_hint=None,
         axes_are_walls=False,
+        surface_path=None,
+        source_from_surface=np.eye(4),
         world_from_source=np.eye(4),
     )
 
