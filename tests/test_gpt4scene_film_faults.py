@@ -123,6 +123,22 @@ def test_of_a_film_cut_short_in_a_room_the_beginning_is_used_and_that_is_told(tm
     assert "cut.mkv is cut short: of 3.0 s only the first " in caplog.text
 
 
+@pytest.mark.parametrize("fault", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error")])
+def test_a_file_that_cannot_be_read_is_told_whichever_it_is(fault, tmp_path, capsys, monkeypatch):
+    path = _screenshot(tmp_path)
+    fault.filename = str(path / "IMG_1.jpg")
+
+    def refuse(*_):
+        raise fault
+
+    monkeypatch.setattr("gpt4scene.scene.prepare.fingerprint", refuse)  # root may read whatever its mode is
+    (path / "Capture.png").unlink()
+    assert main(["prepare", str(path), "-o", str(tmp_path / "scene")]) == 2
+    assert capsys.readouterr().err == f"gpt4scene: {path}/IMG_1.jpg: cannot be read or written ({fault.strerror})\n"
+    with pytest.raises(OSError, match=fault.strerror):
+        main(["prepare", str(path), "-o", str(tmp_path / "scene"), "--debug"])
+
+
 def test_ctrl_c_in_the_middle_of_any_step_leaves_no_child_and_keeps_what_was_done(tmp_path):
     film = write_film(tmp_path / "film.mp4", picture, 60)
     temporary, out = tmp_path / "temporary", tmp_path / "scene"

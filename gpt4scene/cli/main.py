@@ -1,5 +1,6 @@
 """The command `gpt4scene`: one subcommand per file of this folder."""
 
+import errno
 import functools
 import io
 import logging
@@ -23,6 +24,8 @@ DESCRIPTION = """A scan of a room goes in; a vision-language model that understa
 
 Every command takes --debug, which shows the traceback of an error; --version alone prints the version."""
 
+_OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN)
+"""What a disk, a phone that was unplugged, or missing rights say of any of a capture's many files."""
 INTERRUPTED = 130
 """Exit code: 128 and the number of the signal, as shells have it."""
 
@@ -45,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         line = " ".join(str(error).splitlines())
         sys.stderr.write(f"gpt4scene: {line}\n")
+        return 2
+    except OSError as error:
+        if debug or error.errno not in _OF_THE_DISK or error.filename is None:
+            raise
+        sys.stderr.write(f"gpt4scene: {error.filename}: cannot be read or written ({error.strerror})\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write(
