@@ -54,7 +54,7 @@ def scale_factor(scan: Scan, *, scale: float | None = None, camera_height_m: flo
     Args:
         scan: upright, the floor at z = 0.
         scale: metres per unit of the world as it would be without this argument.
-        camera_height_m: how high above the floor the camera was held, in the middle of the film.
+        camera_height_m: how high above the floor the camera was held for most of the film.
 
     Returns:
         1 for a scan in metres. Else the factor that brings the median height of the cameras to `camera_height_m`, or

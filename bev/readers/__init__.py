@@ -90,18 +90,21 @@ def read_scan(
 ) -> Scan:
     """Open a capture; no image is decoded until a frame is asked for it.
 
-    A frame's `index` is the number in its file name (TUM: its place among the colour images), its `timestamp_s` the
-    capture's own where it has time stamps (TUM), else index / 30.
+    A frame's `index` is the number in its file name, or its place among the images or the frames of the film, as the
+    format's reader says; its `timestamp_s` the capture's own where it has time stamps, else index / 30.
 
     Args:
         path: the capture's folder, or the film or other file that it is.
         format: the capture format; None looks at the path.
         depth_scale: stored depth units per metre (1000 for millimetres); None takes the format's own.
-        poses: what the stored matrices map, "world_from_camera" (None) or "camera_from_world".
-        axes: camera axes of the stored poses, "opencv" (None: x right, y down, z forward) or "opengl" (y up, z back).
+        poses: what the stored matrices map, "world_from_camera" or "camera_from_world"; None takes the format's own.
+        axes: camera axes of the stored poses, "opencv" (x right, y down, z forward) or "opengl" (y up, z back); None
+            takes the format's own.
         intrinsics: path of a 3x3 text file, or the text `fx,fy,cx,cy` in pixels, in place of the capture's own.
             7-Scenes: the depth camera's, and colour's unless that has a file of its own. ScanNet: the colour camera's,
-            and depth's, scaled to its size, unless that has. TUM and Replica: the one camera of both, undistorted.
+            and depth's, scaled to its size, unless that has. `.sens`: the colour camera's. All others: the one camera
+            of colour, without distortion, at the full size of the images (of films and photos, upright), and of depth
+            where that is registered to it.
         surface: mesh or point cloud to use in place of the capture's own, in the world of the stored poses.
         long_side_px: films and photos that are larger are decoded at this size.
         ignore_poses: leave out the poses that the capture brings, so that `bev.posing` finds them anew.

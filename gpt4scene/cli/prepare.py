@@ -64,22 +64,22 @@ def prepare(
     device: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Turn a video or an RGB-D capture into a scene folder: marked bird's-eye view and frames, objects, report.
+    """Turn a film, photos or an RGB-D capture into a scene folder: marked bird's-eye view and frames, objects, report.
 
-    What a capture lacks is found: poses by structure from motion, depth by stereo without any weights, or by a network
-    (--depth). That needs the extra: pip install 'gpt4scene[video]'. A plain video tells no size: lengths then are in
-    arbitrary units unless you give --camera-height-m, --known-object or --scale.
+    What a capture lacks is found: poses by structure from motion; depth by stereo without any weights, or by the
+    network that --depth names. That needs the extra: pip install 'gpt4scene[video]'. A plain film tells no size:
+    lengths then are in arbitrary units unless you give --camera-height-m, --known-object or --scale.
 
     Steps that an interrupted command had finished, and steps whose inputs did not change, are not done again.
 
     Objects are found from geometry alone, without names; or in the frames, by a detector (--weights) or by
     segment-anything (--sam), and then each gets one number for all frames. Detectors run in ultralytics: the package
     and the weights that it publishes are under the licence AGPL-3.0, which reaches to what you build with them and
-    offer to others. segment-anything and its checkpoints are Apache-2.0. Both need the extra: pip install
-    'gpt4scene[detect]'. Nothing is downloaded unless you name it.
+    offer to others. segment-anything and its checkpoints are Apache-2.0. Both need the extra:
+    pip install 'gpt4scene[detect]'. Nothing is downloaded unless you name it.
 
     Args:
-        path: a video, or the folder or file of a capture; the README lists the formats.
+        path: a film, or the folder or file of a capture; the README lists the formats.
         out: the scene folder; out/NAME of the capture when left out.
         format: the capture's layout; recognised by looking when left out.
         frames: how many frames the scene shows.
@@ -97,29 +97,34 @@ def prepare(
         trust_weights: load weights although the file can hold code that then runs: only where you trust its maker.
         proposals: ready-made 3D instances of the capture's own mesh (.npy, ScanNet's .segs.json, Mask3D's .txt).
         surface: mesh or point cloud to use, in the world of the stored poses; the capture's own when left out.
-        key_frames: at most so many frames of a film are used, the sharp ones that lie apart; 240 when left out.
+        key_frames: at most so many frames are used, the sharp ones that lie apart. When left out: 240 of a film, or
+            of a capture without poses or depth; all of any other.
         depth: where the capture brings none: stereo, or a network as KIND:MODEL with an id or a folder, such as
             da3:depth-anything/DA3-BASE, transformers:apple/DepthPro-hf, vggt:facebook/VGGT-1B. Its licence is shown.
         scale: metres per unit of the scene as it is without this option.
-        camera_height_m: how high above the floor the camera was held, in the middle of the film.
+        camera_height_m: how high above the floor the camera was held for most of the film, in metres.
         known_object: "12=0.75": the object with number 12 of the scene that is in the folder already is 0.75 metres
             long, along its longest side.
         long_side_px: films and photos that are larger are made this large when they are decoded.
-        ignore_poses: find the poses anew although the capture brings some.
+        ignore_poses: find the poses anew although the capture brings some; its mesh is then not used.
         units: of the capture's own poses, where its format (COLMAP, transforms.json) leaves that open.
         fuse_depth: fuse the depth although the capture brings a mesh of its own.
         bev_size: long side of the bird's-eye view, pixels.
-        cut_height_m: nothing above this height, in metres, is in the bird's-eye view.
+        cut_height_m: nothing above this height, in metres, is in the bird's-eye view; all that does not look down
+            when left out.
         floor: which storey of a scan of several; 1 is the lowest.
         voxel_size_m: voxel edge of the fusion, metres.
         depth_max_m: depth beyond this, in metres, is not fused.
         depth_scale: stored depth units per metre: 1000 for millimetres; the format's own when left out.
-        poses: what the stored pose matrices map; world_from_camera when left out.
-        axes: camera axes of the stored poses; opencv (x right, y down, z forward) when left out.
-        intrinsics: a 3x3 text file or "fx,fy,cx,cy" in pixels, where the capture has none.
+        poses: what the stored pose matrices map; the format's own when left out.
+        axes: camera axes of the stored poses, opencv (x right, y down, z forward) or opengl (y up, z back); the
+            format's own when left out.
+        intrinsics: a 3x3 text file or "fx,fy,cx,cy", in place of the capture's own or of a guess; in pixels of the
+            images at their full size, films and photos upright. The lens then counts as free of distortion.
         align: correct the colour cameras by centimetres until their images agree.
         skip_check: go on although depth and poses do not agree.
-        device: cpu, cuda or cuda:1. When left out, detectors take a GPU where there is one, and fusion the CPU.
+        device: cpu, cuda or cuda:1. When left out, stereo and networks take a GPU where there is one, and fusion the
+            CPU.
         overwrite: do every step again.
     """
     from gpt4scene.scene.prepare import prepare as prepare_scene
