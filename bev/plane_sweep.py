@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _NOISE_VARIANCE = 1.0
 """Of brightness 0..255: windows with less contrast than what compression and noise make correlate little."""
-_CHUNK_VALUES = {"cpu": 2**18, "cuda": 2**26}
+_CHUNK_VALUES_CPU, _CHUNK_VALUES_GPU = 2**18, 2**26
 """As many values of the volume are made at a time: on a CPU what its cache holds."""
 
 
@@ -56,7 +56,8 @@ def agreement(
     pixels = pixel_grid(image)
     own = _Windows(image[None], radius_px)
     out = torch.empty((len(inverse_depths), height, width), device=image.device)
-    chunk = max(1, _CHUNK_VALUES[image.device.type] // image.numel())
+    chunk_values = _CHUNK_VALUES_CPU if image.device.type == "cpu" else _CHUNK_VALUES_GPU
+    chunk = max(1, chunk_values // image.numel())
     motions = [Reprojection.between(reference.camera, other.camera, pixels) for other in others]
     for start in range(0, len(inverse_depths), chunk):
         part = inverse_depths[start : start + chunk]
@@ -95,13 +96,13 @@ class Reprojection:
     def grid(self, inverse_depths: "Tensor") -> tuple["Tensor", "Tensor"]:
         """For `lookup`: (D, h, w, 2) positions, and (D, h, w) bool whether they lie in the other image."""
         torch = require("torch", "video")
-        ahead = self.ahead(inverse_depths)
-        per_depth = ahead.clamp_min(1e-9).reciprocal()
+        # what is not in front of the other camera goes far out of its image
+        per_depth = self.ahead(inverse_depths).clamp_min(1e-9).reciprocal()
         grid = torch.empty((*per_depth.shape, 2), device=per_depth.device)
         for axis, size in enumerate((self.width, self.height)):
             at = (self.far[axis] + inverse_depths * self.shift[axis]).mul_(per_depth)
             torch.sub(at.mul_(2 / size), 1, out=grid[..., axis])
-        inside = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1) & (ahead > 0)
+        inside = (grid[..., 0].abs() <= 1) & (grid[..., 1].abs() <= 1)
         return grid, inside
 
     def ahead(self, inverse_depths: "Tensor") -> "Tensor":

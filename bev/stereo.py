@@ -39,12 +39,12 @@ _COARSE_MATCHES, _COARSE_ANGLE_DEG, _COARSE_RADIUS_PX = 12, 5.0, 1
 _FINE_MATCHES, _FINE_ANGLE_DEG, _FINE_RADIUS_PX = 8, 8.0, 3
 _FINE_STEPS = 6
 """To either side of what the coarse search found, all together as far as a plane is from the next."""
-_AGREEMENT_MIN = 0.2
+_AGREEMENT_MIN = 0.3
 """Mean correlation below which a match is none."""
 _CONFIRMING, _CONFIRMED_BY = 12, 2
 _TOLERANCE = 0.02
 """Share of the depth by which views that see the same may differ."""
-_SPECKLE_AREA_PX = 24
+_SPECKLE_AREA_PX = 60
 _USUAL_PERCENT = (2, 98)
 _NEAR_MARGIN, _FAR_MARGIN = 0.75, 1.4
 """Of the depths of sparse points: some are strays, and not all there is to see has a point."""
@@ -54,7 +54,8 @@ def stereo_depth(scan: Scan, *, long_side_px: int = 320, device: str | None = No
     """Find depth for every frame of a posed scan by comparing its images.
 
     Args:
-        scan: posed pinhole frames; `scan.sparse` tells where depth is to be expected, else a coarse search does.
+        scan: posed pinhole frames; `scan.sparse` tells where depth is to be expected; without it `bev.triangulation`
+            makes such points.
         long_side_px: of the depth images.
         device: torch device, "cpu", "cuda" or "cuda:1"; None takes CUDA where there is one.
         progress: show a bar.

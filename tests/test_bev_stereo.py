@@ -14,6 +14,7 @@ from bev.camera import Camera
 from bev.errors import UserError
 from bev.scan import Scan
 from bev.stereo import stereo_depth
+from bev.synthetic import film, synthetic_room
 
 WALL = textured((-2.2, 0.0, -0.6), (4.4, 0, 0), (0, 0, 3.2), seed=1)
 FLOOR = textured((-2.2, -2.4, 0.1), (4.4, 0, 0), (0, 2.4, 0), seed=2)
@@ -128,7 +129,7 @@ def test_without_sparse_points_they_are_found_first() -> None:
 
 def test_a_wall_without_texture_has_no_depth() -> None:
     bare = plain((-2.2, -0.02, 0.5), (2.0, 0, 0), (0, 0, 2.2))  # before the left of the wall
-    shot = shoot((WALL, bare), sideways())
+    shot = shoot((WALL, bare), sideways(), noise=1.5)
     found = np.array(depths(stereo_depth(shot.scan, long_side_px=SMALL)))
     which = np.array(shot.which)
     inner = np.array([eroded(w == 1, 12) for w in which])
@@ -218,3 +219,15 @@ def test_cameras_without_a_common_size_are_fine() -> None:
     for values, true in zip(depths(scan), shot.depth, strict=True):
         some = values > 0
         assert some.mean() > 0.5 and np.median(np.abs(values[some] / true[some] - 1)) < 0.01
+
+
+def test_a_furnished_room_from_its_images_alone() -> None:
+    walk = film(synthetic_room(3), frames=60, width=320, height=240).scan
+    some = walk.with_frames(walk.frames[:12])
+    blind = some.with_frames(tuple(replace(f, depth_camera=None, read_depth=None) for f in some.frames))
+    clean = film(synthetic_room(3), frames=60, width=320, height=240, noise=False).scan.frames[:12]
+    found = np.array(depths(stereo_depth(blind)))
+    true = np.array([frame.read_depth() for frame in clean if frame.read_depth is not None])
+    both = (found > 0) & (true > 0)
+    error = np.abs(found[both] / true[both] - 1)
+    assert (found > 0).mean() > 0.67 and np.median(error) < 0.006 and (error < 0.05).mean() > 0.95

@@ -90,10 +90,13 @@ def shoot(
     cameras: Sequence[Camera],
     *,
     sparse: bool = True,
+    noise: float = 0.0,
     path: Path = Path("quads"),
 ) -> Shot:
     """Film rectangles, or other ones in every frame; with `sparse` the scan has points like those of SfM."""
     seen = [render(quads(k) if callable(quads) else quads, camera) for k, camera in enumerate(cameras)]
+    if noise:
+        seen = [(_noisy(image, noise, k), depth, which) for k, (image, depth, which) in enumerate(seen)]
     frames = tuple(
         Frame(10 + 5 * k, k / 3, camera, read_color=lambda image=image: image)
         for k, (camera, (image, _, _)) in enumerate(zip(cameras, seen, strict=True))
@@ -101,6 +104,11 @@ def shoot(
     depths = [depth for _, depth, _ in seen]
     points = _sparse_points(frames, depths) if sparse else None
     return Shot(Scan("quads", path, "test", frames, sparse=points), depths, [which for _, _, which in seen])
+
+
+def _noisy(image: np.ndarray, sigma: float, seed: int) -> np.ndarray:
+    grain = np.random.default_rng(seed).normal(0, sigma, image.shape[:2])
+    return np.clip(np.rint(image + grain[..., None]), 0, 255).astype(np.uint8)
 
 
 def _sparse_points(frames: Sequence[Frame], depths: Sequence[np.ndarray]) -> SparsePoints:
@@ -111,7 +119,7 @@ def _sparse_points(frames: Sequence[Frame], depths: Sequence[np.ndarray]) -> Spa
         v, u = np.nonzero(depth)
         chosen = rng.choice(len(v), size=min(200, len(v)), replace=False)
         values = depth[v[chosen], u[chosen]].astype(float)
-        values[:2] *= 30, 0.05
+        values[:2] *= (30, 0.05)[: len(v)]
         points.append(frame.camera.unproject(np.stack([u[chosen], v[chosen]], axis=1) + 0.5, values))
         seen += [(frame.index, len(seen) + row) for row in range(len(chosen))]
     return SparsePoints(np.concatenate(points), np.array(seen))
