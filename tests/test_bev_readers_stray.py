@@ -143,6 +143,14 @@ def test_poses_can_be_ignored(path):
     assert (scan.frames[5].camera.world_from_camera == np.eye(4)).all()
 
 
+def test_metres_are_those_of_the_poses_or_of_the_depth(path):
+    """With neither, the size is for the user to say: no `--scale` may be refused."""
+    assert read(path, ReadOptions(ignore_poses=True)).units == "metre"
+    shutil.rmtree(path / "depth")
+    assert read(path, ReadOptions()).units == "metre"
+    assert read(path, ReadOptions(ignore_poses=True)).units == "arbitrary"
+
+
 def test_options_say_how_poses_and_depth_are_meant(path):
     usual = read(path, ReadOptions()).frames[0]
     scan = read(path, ReadOptions(axes="opengl", depth_scale=500))

@@ -98,10 +98,7 @@ def read(path: Path, options: ReadOptions) -> Scan:
         ),
         options,
     )
-    if scan.has_depth:
-        return scan
-    # without poses too, nothing here knows how large the room is
-    return replace(scan, reading=None, units="metre" if scan.has_poses else "arbitrary")
+    return scan if scan.has_depth else replace(scan, reading=None)
 
 
 def _by_stem(folder: Path, endings: tuple[str, ...]) -> dict[str, str]:

@@ -92,17 +92,22 @@ def scan_from_recording(recording: Recording, options: ReadOptions) -> Scan:
 
 
 def _unposed(recording: Recording, options: ReadOptions) -> Scan:
-    """Without poses there is no world: what the recording says of it, its mesh included, is left aside."""
+    """Without poses there is no world: what the recording says of it, its mesh included, is left aside.
+
+    Only depth then still knows metres.
+    """
     if options.surface is not None:
         raise UserError(f"--surface {options.surface}: a surface needs the poses of its world, and there are none")
     left = () if recording.surface_path is None else (f"{recording.surface_path} is left aside: it needs poses",)
     color_from_depth = invert_rigid(recording.posed_from_color) @ recording.posed_from_depth
     count = len(recording.moments)
+    has_depth = all(moment.read_depth is not None for moment in recording.moments)
     return Scan(
         name=recording.name,
         path=recording.path,
         reader=recording.reader,
         frames=_frames(recording.moments, np.tile(np.eye(4), (count, 1, 1)), np.tile(color_from_depth, (count, 1, 1))),
+        units="metre" if has_depth else "arbitrary",
         has_poses=False,
         is_film=recording.is_film,
         files_beside=recording.files_beside,
