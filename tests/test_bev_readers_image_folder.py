@@ -169,6 +169,15 @@ def test_grey_and_transparent_images_are_rgb(tmp_path: Path) -> None:
     assert images[2][5, 5].tolist() == [156] * 3
 
 
+@pytest.mark.parametrize("long_side_px", [1280, 160])
+def test_other_kinds_of_images_are_not_passed_over(tmp_path: Path, long_side_px: int) -> None:
+    names = ["1.jpg", "2.webp", "3.tif", "4.TIFF", "5.bmp"]
+    first, *others = (frame.read_color() for frame in _read(_write(tmp_path, names), long_side_px=long_side_px).frames)
+    assert len(others) == 4
+    for image in others:
+        assert image.shape == first.shape and np.abs(image.astype(int) - first).mean() < 3
+
+
 @pytest.mark.parametrize("options", [{"depth_scale": 1000.0}, {"poses": "camera_from_world"}])
 def test_options_that_say_nothing_about_photos_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="leave the option out"):

@@ -18,11 +18,11 @@ from bev.readers.recording import smaller_size
 from bev.readers.single_camera import refuse_what_needs_more, single_camera
 from bev.scan import Frame, Scan
 
-LOOKED_FOR = "three or more .jpg or .png images directly in the folder"
+LOOKED_FOR = "three or more .jpg, .png, .webp or .tif images directly in the folder"
 
 IMAGES_MIN = 3
 
-_ENDINGS = (".jpg", ".jpeg", ".png")
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 _HEIC_ENDINGS = (".heic", ".heif", ".avif")
 _OTHER_LENS = 1.1
 """Focal lengths that differ by more than this factor are not one camera's."""
