@@ -9,6 +9,7 @@ from bev.camera import Camera, invert_rigid
 from bev.errors import UserError
 from bev.odometry import odometry_poses
 from bev.readers.images import Distortion, Undistorted
+from bev.scale import ROUGH_DEPTH
 from bev.scan import Frame, Scan
 from bev.sensor_scale import sensor_scale
 from bev.sfm import Mapper, SfmModel, SfmResult, run_sfm
@@ -16,8 +17,6 @@ from bev.sparse import SparsePoints
 
 logger = logging.getLogger(__name__)
 
-MEDIAN_DEPTH = 2.0
-"""Of the points from their cameras, in a world of unknown size: later steps have constants in metres."""
 _SHARE_MIN = 0.5
 _POINTS_PER_FRAME_MIN = 10
 _ANGLE_MIN_DEG = 2.0
@@ -164,7 +163,7 @@ def _posed(scan: Scan, result: SfmResult, camera: Camera, progress: bool) -> Sca
                 "scale; check the depth images and --depth-scale"
             )
     else:
-        scale = MEDIAN_DEPTH / float(np.median(model.depths()))
+        scale = ROUGH_DEPTH / float(np.median(model.depths()))
     logger.info(
         "%d of %d frames placed, %d points, focal length %.1f px, k1 %.4f, %.2f px off",
         *(len(model.rows), len(scan.frames), len(model.points), model.K[0, 0], model.k1, model.error_px),

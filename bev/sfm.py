@@ -124,7 +124,16 @@ def _write_images(folder: Path, images: Iterable[np.ndarray], size: tuple[int, i
         if (grey.shape[1], grey.shape[0]) != size:
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
         names.append(f"{row:06d}.png")
-        cv2.imwrite(str(folder / names[-1]), grey, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        # OpenCV's own writing to a file says on the terminal alone that the disk is full
+        done, data = cv2.imencode(".png", grey, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+        assert done
+        try:
+            (folder / names[-1]).write_bytes(data.tobytes())
+        except OSError as error:
+            raise UserError(
+                f"{folder}: images for structure from motion cannot be written ({error.strerror}); make room there, or "
+                "name another folder for temporary files in the environment variable TMPDIR"
+            ) from error
     return names
 
 

@@ -182,3 +182,12 @@ def test_images_whose_matches_contradict_their_place_are_taken_out(tmp_path: Pat
     command = python(RECHECKS, str(tmp_path), *map(str, wrong))
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.splitlines()[-1] == str(wrong)
+
+
+def test_a_full_disk_of_temporary_files_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(UserError, match="No space left on device.*TMPDIR"):
+        run_sfm([GREY] * 3, CAMERA, known=False)
