@@ -189,5 +189,5 @@ def test_a_full_disk_of_temporary_files_is_told_as_such(monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match="No space left on device.*TMPDIR"):
+    with pytest.raises(UserError, match=r"No space left on device.*TMPDIR"):
         run_sfm([GREY] * 3, CAMERA, known=False)
