@@ -33,11 +33,6 @@ sought between the pixels too: four times the work, for three times as many."""
 
 _PINCUSHION_MAX = 0.15
 """Lenses of cameras bend lines outwards, k1 is below 0; much above it is a sign of cameras that stand wrong."""
-_RECHECKED_MIN = 5
-_FITTING_PX = 8.0
-_FITTING_MIN = 0.7
-"""Of the points that an image's matches lead to, those that must lie within so many pixels of the features: 0.97 and
-more in a real kitchen, 0.76 and more beside an image that stands wrong, which has 0.6 at most."""
 
 
 def main(folder: Path) -> None:
@@ -218,7 +213,7 @@ def _map(pycolmap: Any, database: Path, folder: Path, out: Path, request: dict[s
         models = _map_globally(pycolmap, database, folder, out, known)
     else:
         models = _map_incrementally(pycolmap, database, folder, out, count, known)
-    rechecked = [_with_rechecked(pycolmap, model, database, known) for model in models.values()]
+    rechecked = [_rechecked(pycolmap, model, database, request["names"], known) for model in models.values()]
     _say("cameras", count, count)
     return sorted(rechecked, key=lambda model: -model.num_reg_images())
 
@@ -241,12 +236,10 @@ def _map_incrementally(
     return pycolmap.incremental_mapping(database, folder, out, options, next_image_callback=placed_another)
 
 
-def _with_rechecked(pycolmap: Any, model: Any, database: Path, known: bool) -> Any:
-    """The model without images that stand where their matches with the others contradict it.
+def _rechecked(pycolmap: Any, model: Any, database: Path, names: list[str], known: bool) -> Any:
+    """The model without what it placed wrongly, see `bev.sfm_recheck`."""
+    from bev.sfm_recheck import without_misplaced
 
-    A repeated pattern or a flat wall can place an image by a minority of its matches: the points that its other
-    matches lead to then lie elsewhere in it. What such an image bends, the lens with it, is set right once it is gone.
-    """
     with pycolmap.Database.open(database) as opened:
         ids, geometries = opened.read_two_view_geometries()
     pairs = [pycolmap.pair_id_to_image_pair(pair) for pair in ids]
@@ -254,41 +247,9 @@ def _with_rechecked(pycolmap: Any, model: Any, database: Path, known: bool) -> A
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
     options.refine_focal_length = options.refine_extra_params = not known
-    while model.num_reg_images() > _RECHECKED_MIN:
-        shares = _fitting_shares(model, matches)
-        worst = min(shares, key=lambda image_id: (shares[image_id], image_id))
-        if shares[worst] >= _FITTING_MIN:
-            break
-        model.deregister_frame(model.images[worst].frame_id)
-        pycolmap.bundle_adjustment(model, options)
-    return model
-
-
-def _fitting_shares(model: Any, matches: list[tuple[int, int, np.ndarray]]) -> dict[int, float]:
-    """Of the points that an image's verified matches lead to, the share that lie where the image has the feature."""
-    (camera,) = model.cameras.values()
-    placed = set(model.reg_image_ids())
-    points = {i: np.array([f.point3D_id if f.has_point3D() else -1 for f in model.images[i].points2D]) for i in placed}
-    uv = {i: np.array([f.xy for f in model.images[i].points2D]) for i in placed}
-    fitting = dict.fromkeys(placed, 0)
-    compared = dict.fromkeys(placed, 0)
-    for first, second, rows in matches:
-        if first not in placed or second not in placed:
-            continue
-        for here, there, columns in ((first, second, (0, 1)), (second, first, (1, 0))):
-            features, led_to = rows[:, columns[0]], points[there][rows[:, columns[1]]]
-            known = led_to >= 0
-            xyz = np.array([model.points3D[p].xyz for p in led_to[known].tolist()]).reshape(-1, 3)
-            in_camera = xyz @ model.images[here].cam_from_world().matrix()[:, :3].T
-            in_camera += model.images[here].cam_from_world().matrix()[:, 3]
-            ahead = in_camera[:, 2] > 0
-            seen = np.full((len(xyz), 2), np.inf)
-            if ahead.any():
-                seen[ahead] = camera.img_from_cam(in_camera[ahead])
-            off = np.linalg.norm(seen - uv[here][features[known]], axis=1)
-            fitting[here] += int((off < _FITTING_PX).sum())
-            compared[here] += len(off)
-    return {i: fitting[i] / compared[i] if compared[i] else 1.0 for i in placed}
+    rows = {name: row for row, name in enumerate(names)}
+    order = sorted(model.reg_image_ids(), key=lambda image_id: rows[model.images[image_id].name])
+    return without_misplaced(model, order, matches, lambda each: pycolmap.bundle_adjustment(each, options))
 
 
 def _map_globally(pycolmap: Any, database: Path, folder: Path, out: Path, known: bool) -> dict[int, Any]:

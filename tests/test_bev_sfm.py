@@ -172,7 +172,8 @@ for image_id in wrong:
     frame = model.frame(model.images[image_id].frame_id)
     pose = frame.rig_from_world
     frame.rig_from_world = pycolmap.Rigid3d(pose.rotation, pose.translation + np.array([1.5, 0.5, 0.0]))
-model = child["_with_rechecked"](pycolmap, model, database, False)
+names = [model.images[i].name for i in sorted(model.images)]
+model = child["_rechecked"](pycolmap, model, database, names, False)
 print(json.dumps(sorted(set(range(1, 13)) - set(model.reg_image_ids()))))
 """
 
