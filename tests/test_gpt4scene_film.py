@@ -111,6 +111,7 @@ def test_the_saved_scene_says_how_it_was_scaled(folder):
         (["--key-frames", "1"], "--key-frames 1: must be between 3"),
         (["--poses", "camera_from_world"], "--poses"),
         (["--units", "metre"], "--units metre"),
+        pytest.param(["--device", "cuda:97"], "cuda:97", id="no such device"),
     ],
 )
 def test_options_that_make_no_sense_for_a_film_are_refused_at_once(filmed, tmp_path, capsys, options, message):

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from bev.completion import needs_depth, needs_thinning, posed, poses_by_network, thinned, with_depth
+from bev.device import choose_device
 from bev.keyframes import load_frames, save_frames
 from bev.scan import Scan
 from gpt4scene.scene.steps import Steps
@@ -33,6 +34,8 @@ def completed(
         inputs: fingerprint of the capture, and how it is read, as JSON can hold them.
         key_frames, depth, fuse_depth, device, progress: see `bev.completion.complete`.
     """
+    if device is not None and needs_depth(scan, fuse_depth=fuse_depth):
+        choose_device(device)  # a device that is not there shows before minutes of work, not after
     done: list[str] = []
     if needs_thinning(scan, key_frames, fuse_depth=fuse_depth):
         thin = partial(thinned, scan, key_frames_max=key_frames, fuse_depth=fuse_depth, progress=progress)
