@@ -27,7 +27,7 @@ _WORDS = 64
 """Visual words of the descriptors that tell which images look alike."""
 _FEATURES_MAX = 4096
 _FEATURES_ENOUGH = 400
-_PLACED_ENOUGH = 0.7
+_PLACED_ENOUGH = 0.5
 """With fewer features in the median image, or a smaller share of images placed, all is done again with fine features,
 sought between the pixels too: four times the work, for three times as many."""
 
