@@ -1,0 +1,1 @@
+"""What a model is told and shown, and what its answers mean."""

@@ -1,0 +1,1 @@
+"""Vision-language models behind one protocol, what they cost, and the cache of what they said."""
