@@ -76,14 +76,18 @@ def request_key(model: VLM, request: Request) -> str:
     hashed = {
         "version": _KEY_VERSION,
         "model": model.identity,
-        "max_new_tokens": request.max_new_tokens,
-        "temperature": None if request.temperature is None else float(request.temperature),
-        "json_schema": request.json_schema,
+        "parameters": parameters_key(request),
         "messages": [[m.role, [_part(part) for part in m.parts]] for m in request.conversation.messages],
         "repeat": request.repeat,
     }
     # in ASCII, so that half a surrogate pair, which has no UTF-8, is hashed as well
-    return sha256(json.dumps(hashed, separators=(",", ":"), default=_plain).encode()).hexdigest()
+    return sha256(json.dumps(hashed, separators=(",", ":")).encode()).hexdigest()
+
+
+def parameters_key(request: Request) -> str:
+    """How an answer is to be made, messages apart: equal for requests that one batch may hold."""
+    temperature = None if request.temperature is None else float(request.temperature)
+    return json.dumps([request.max_new_tokens, temperature, request.json_schema], default=_plain)
 
 
 def default_cache_path() -> Path:
