@@ -6,7 +6,7 @@ a scene holds more than a thousand objects.
 
 import re
 
-_OBJECT_ID = re.compile(r"<OBJ(\d{3,})>")
+_OBJECT_ID = re.compile(r"<OBJ(\d{3,18})>")
 
 
 def format_id(id: int) -> str:

@@ -1,0 +1,223 @@
+"""Which objects a model's text names: `<OBJ012>`, or what models write that were never trained to write that.
+
+Forms, from the strictest on; the first kind that a text holds is the only one that is read:
+
+1. `<OBJ012>` counts wherever it stands.
+2. With a word or sign that makes a number an object's: "object 12", "objects 3, 5 and 7", "OBJ012", "<OBJ12>",
+   "id: 12", "marked 12", "numbered 12", "#12", "<12>", "[12]".
+3. A reply that is nothing but numbers: "12.", "**12**", "3 and 5", "[3, 5]", "- 3\\n- 5", "1. 4\\n2. 19".
+
+All else is no object: counts ("2 chairs"), lengths ("4.5 m"), ranges ("3-5"), ordinals, years, pictures ("image 4").
+What a text denies ("not object 12") it names all the same.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from gpt4scene.prompting.object_ids import parse_ids
+from gpt4scene.prompting.parsed import Parsed, answer_part, unread
+
+
+@dataclass(frozen=True)
+class NamedIds:
+    """Objects that a text names."""
+
+    ids: tuple[int, ...]
+    """Those of the scene, in order, each once."""
+    unknown_ids: tuple[int, ...]
+    """Those that the scene does not hold, in order, each once."""
+    mentions: tuple[int, ...] = ()
+    """All of them with their repeats, which Multi3DRefer's scorers count."""
+
+
+def read_ids(text: str, known: Collection[int], *, loose: bool = True, bare: bool = True) -> Parsed[NamedIds]:
+    """The objects that a reply names; a reply that says that there is none names none, and that is an answer.
+
+    Args:
+        text: as the model wrote it.
+        known: the numbers of the scene's objects.
+        loose: read the second and third kind of form as well, where the text holds none of the first.
+        bare: read the third kind; only for questions that ask for objects, since "4." may be a count.
+    """
+    said = answer_part(text)
+    readers: list[Callable[[str, Collection[int]], list[int]]] = [_strict]
+    if loose:
+        readers += [_with_a_word, _with_a_sign]
+        readers += [_bare] if bare else []
+    for read in readers:
+        mentions = read(said, known)
+        if mentions:
+            return Parsed(_named(mentions, known), "answered")
+    if _says_none(said):
+        return Parsed(NamedIds((), ()), "answered")
+    return unread(text, "no object's number")
+
+
+def _named(mentions: list[int], known: Collection[int]) -> NamedIds:
+    once = dict.fromkeys(mentions)
+    return NamedIds(
+        ids=tuple(id for id in once if id in known),
+        unknown_ids=tuple(id for id in once if id not in known),
+        mentions=tuple(mentions),
+    )
+
+
+def _strict(said: str, known: Collection[int]) -> list[int]:
+    return parse_ids(said)
+
+
+_UNIT = (
+    r"(?:[mck]?m|meters?|metres?|centi\w+|milli\w+|ft|feet|foot|in(?:ch(?:es)?)|yards?|units?|seconds?|minutes?|hours?|"
+    r"days?|years?|degrees?|deg|times?|percent|pixels?|px|kg|of)\b"
+)
+_NUMBER = re.compile(rf"(\d{{1,6}})(?!\d|\.\d|[^\W\d_]|\s?[-–—]\s?\d|:\d|\s?[%°]|[\s-]{{0,2}}{_UNIT})", re.IGNORECASE)
+_WORD = re.compile(
+    r"(?<![^\W_])(?P<word>obj(?:ect)?s?|instances?|items?|ids?|mark(?:er|ed)?s?|label(?:l?ed)?s?|tag(?:ged)?s?|"
+    r"number(?:ed|s)?)"
+    r"(?P<more>[\s_-]*(?:ids?|numbers?|no\.|num|marker|labels?)(?![^\W_]))?"
+    r"(?P<as>\s+(?:with|by|as)(?:\s+the)?(?:\s+(?:numbers?|ids?|labels?))?)?"
+    r"(?P<link>[\s\"'`*_]*(?:(?<=\W)(?:is|are)(?=\W)|[:=])?[\s\"'`*_#<\[({-]*)(?=\d)",
+    re.IGNORECASE,
+)
+_NEXT = re.compile(
+    r"[\"'`*_\])>}]*\s*(?:,|;|/|&|\+|\band\b|\bor\b)\s*(?:(?:and|or)\b)?\s*(?:the\s+)?"
+    r"(?:(?:obj(?:ect)?s?|ids?|numbers?)(?![^\W_]))?[\s\"'`*_#<\[({-]*(?=\d)",
+    re.IGNORECASE,
+)
+_NO_NOUN = re.compile(
+    r"[\"'`*_\])>}]*\s*(?:$|[.,;:!?()\[\]{}|/&+]|[-–—]+\s|(?:and|or|is|are|was|were|in|on|at|near|next|by|both|because|"
+    r"since|which|that|as|with|from|also|to|match\w*|fit\w*|have|has|looks?|appears?|seems?|stands?)\b)",
+    re.IGNORECASE,
+)
+"""What follows a number that stands for itself; in "2 chairs" it counts what follows."""
+_COUNTING = re.compile(r"\b(?:number|count|amount|total|sum)s?\s+of\b|\bhow many\b|\bin total\b", re.IGNORECASE)
+
+
+def _with_a_word(said: str, known: Collection[int]) -> list[int]:
+    mentions: list[int] = []
+    end = 0
+    for found in _WORD.finditer(said):
+        if found.start() >= end and not _counts(said, found):
+            first = _NUMBER.match(said, found.end())
+            states = re.search(r"[:=]|is|are", found["link"], re.IGNORECASE)
+            if first and (not states or _NO_NOUN.match(said, first.end())):
+                mentions.append(int(first[1]))
+                more, end = _list_after(said, first.end())
+                mentions += more
+    return mentions
+
+
+def _counts(said: str, found: re.Match[str]) -> bool:
+    """Whether it is how many objects there are: "the number of objects is 3", "objects (3)", "number: 3"."""
+    word = found["word"].lower()
+    if "(" in found["link"] and (word.endswith("s") or found["more"]):
+        return True
+    if not re.search(r"[:=]|is|are", found["link"], re.IGNORECASE):
+        return False
+    if word.startswith(("number", "mark", "label", "tag")) and not found["more"]:
+        return True
+    sentence = re.split(r"[.!?;\n]", said[max(0, found.start() - 200) : found.start()])[-1]
+    return _COUNTING.search(sentence) is not None
+
+
+def _list_after(said: str, end: int) -> tuple[list[int], int]:
+    """The numbers that go on a list, and where it ends."""
+    more = []
+    while (gap := _NEXT.match(said, end)) and (number := _NUMBER.match(said, gap.end())):
+        if not _NO_NOUN.match(said, number.end()):
+            break  # "object 3 and 2 chairs"
+        more.append(int(number[1]))
+        end = number.end()
+    return more, end
+
+
+_SIGN = re.compile(
+    r"(?<![\w#&])#(?P<hash>\d{1,4})(?![\w-]|\.\d)"
+    r"|<\s*(?P<angle>\d{1,4})\s*>"
+    r"|(?<![\w\]])\[(?P<square>\s*#?\d{1,4}(?:\s*[,;]\s*#?\d{1,4}){0,500}\s*)\]"
+)
+
+
+def _with_a_sign(said: str, known: Collection[int]) -> list[int]:
+    mentions: list[int] = []
+    for found in _SIGN.finditer(said):
+        ids = [int(digits) for digits in re.findall(r"\d+", found[0])]
+        # several numbers in brackets may as well be a place or a box in the picture
+        if found["square"] is None or all(id in known for id in ids):
+            mentions += ids
+    return mentions
+
+
+_NUMBERED_LINE = re.compile(r"\s*(\d{1,4})[.)]\s+\W*(\d{1,6})\W*")
+_BULLET = re.compile(r"^\s*[-*•]\s+", re.MULTILINE)
+_TOKEN = re.compile(r"\d+(?:[.,]\d+)*|[^\W\d_]+(?:'[^\W\d_]+)?|[^\w\s]|_")
+_THOUSANDS = re.compile(r"[1-9]\d{0,2}(?:,\d{3})+")
+_FILLING = {
+    "yes",
+    "sure",
+    "and",
+    "or",
+    "the",
+    "final",
+    "answer",
+    "answers",
+    "is",
+    "are",
+    "it",
+    "it's",
+    "they",
+    "they're",
+}
+_NEUTRAL = set(".,;:!*_`'\"#[](){}<>&|")
+
+
+def _bare(said: str, known: Collection[int]) -> list[int]:
+    """The numbers of a reply that holds nothing else; large ones only where the scene has them."""
+    lines = [line for line in said.splitlines() if line.strip()]
+    numbered = [_NUMBERED_LINE.fullmatch(line) for line in lines]
+    matches = [match for match in numbered if match]
+    if matches and len(matches) == len(lines) and all(int(m[1]) == i for i, m in enumerate(matches, start=1)):
+        return [int(match[2]) for match in matches]
+    ids = list(_numbers_alone(_BULLET.sub("", said)))
+    if None in ids or not all(id in known or id < 1000 for id in ids if id is not None):
+        return []
+    return [id for id in ids if id is not None]
+
+
+def _numbers_alone(said: str) -> Iterator[int | None]:
+    """The whole numbers of a text; None for each word or sign that says something else."""
+    for token in _TOKEN.findall(said):
+        digits = token.split(",") if "," in token and len(token) > 1 else [token]
+        if _THOUSANDS.fullmatch(token):
+            yield None
+        elif all(part.isdecimal() and len(part) <= 6 for part in digits):
+            yield from (int(part) for part in digits)
+        elif token.lower() not in _FILLING and token not in _NEUTRAL:
+            yield None
+
+
+_NOT_NONE = (
+    r"(?!\s+(?:idea|clue|problem|way|doubt|worries|answer|comment|image|picture|photo|number|mark|label|one knows))"
+)
+_THING = r"(?:object|item|thing|instance|match|one|such)"
+_ANSWER_IS = r"(?:answer|ids?|objects?)\s*(?:is|are|:|=)\s*"
+_CANNOT = r"(?:can't|cannot|could not|couldn't|did not|didn't|do not|don't)"
+_NONE = (
+    # the whole reply, or how it begins
+    re.compile(rf"\W*(?:(?:the\s+)?{_ANSWER_IS})?(?:no|none|nothing|null|n/a)\b{_NOT_NONE}", re.I),
+    re.compile(r"\W*(?:yes\W+)?(?:0|zero)(?:\s+objects?)?\W*$", re.I),
+    re.compile(r"(?:[\w\"' {]{0,30}[:=])?\s*(?:\[\s*\]|\{\s*\})\W*$", re.I),
+    # or what it says somewhere
+    re.compile(rf"\bthere(?:'s| is| are| were| was)\s+(?:no|not any|none|nothing)\b{_NOT_NONE}", re.I),
+    re.compile(r"\bthere (?:isn't|aren't|is not|are not) (?:any|an?|such)\b(?!\s+(?:image|picture|photo|way))", re.I),
+    re.compile(rf"\b(?:no|none of the|not any)\s+(?:such\s+|matching\s+|suitable\s+|other\s+)?{_THING}", re.I),
+    re.compile(r"\b(?:does not|doesn't|do not|don't)\s+(?:appear to\s+|seem to\s+)?exist\b", re.I),
+    re.compile(r"\b(?:is|are)(?: not|n't) (?:present|in the (?:room|scene))\b", re.I),
+    re.compile(rf"\b{_CANNOT} (?:find|see|locate) (?:any |an? |such |that )?{_THING}", re.I),
+)
+
+
+def _says_none(said: str) -> bool:
+    """Whether a reply that names no object says that there is none, and not merely nothing of use."""
+    return any(pattern.match(said) for pattern in _NONE[:3]) or any(pattern.search(said) for pattern in _NONE[3:])
