@@ -459,6 +459,7 @@ MODEL_TEXT = st.lists(
 @example("objects " + "1, " * 3000)
 @example("[" + "1," * 3000)
 @example("hundred " * 2000)
+@example("one \n one")
 @example("[" * 9000)
 def test_no_text_makes_a_reader_raise_and_none_is_answered_without_a_value(text: str) -> None:
     for parsed in (

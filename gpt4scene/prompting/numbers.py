@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from gpt4scene.prompting.parsed import Parsed, answer_part, unread
+from gpt4scene.prompting.parsed import Parsed, answer_part, shortened, unread
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def read_number(text: str, *, which: Literal["first", "last"] = "first") -> Pars
     after = [number for number in (*digits, *words) if cues and number.start >= cues[-1]]
     chosen = min(after, key=lambda number: number.start) if after else found[0 if which == "first" else -1]
     if chosen.value is None:
-        return Parsed(None, "unparsable", chosen.why)
+        return Parsed(None, "unparsable", shortened(chosen.why))
     return Parsed(chosen.value, "answered")
 
 
