@@ -271,20 +271,30 @@ def _connect(path: Path) -> sqlite3.Connection:
     with ExitStack() as opened:
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         opened.callback(connection.close)
+        _is_new(connection, path)  # before anything is changed of a file that is not ours
         _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("PRAGMA synchronous = NORMAL")
         with _transaction(connection):  # which also shows whether the file may be written
-            _prepare(connection, path)
+            if _is_new(connection, path):
+                for statement in _TABLES:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         opened.pop_all()
     return connection
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether a database is still empty.
+
+    Raises:
+        UserError: it is neither empty nor ours.
+    """
     application, version = (
         connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
     )
     if application == _APPLICATION_ID and version == _SCHEMA_VERSION:
-        return
+        return False
     if application == _APPLICATION_ID:
         raise UserError(
             f"{path}: a cache of answers of version {version}, this program reads {_SCHEMA_VERSION};"
@@ -292,10 +302,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         )
     if application or version or connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
         raise UserError(f"{path}: a database of something else; keep answers elsewhere with GPT4SCENE_CACHE")
-    for statement in _TABLES:
-        connection.execute(statement)
-    connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-    connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+    return True
 
 
 @contextmanager
