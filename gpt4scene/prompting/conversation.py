@@ -35,7 +35,7 @@ class Image:
         """The file's bytes, JPEG or PNG.
 
         Raises:
-            UserError: there is no such file.
+            UserError: there is no such file, or it may not be read.
         """
         if self.data is not None:
             return self.data
@@ -43,16 +43,22 @@ class Image:
             return Path(self.path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise UserError(f"{self.path}: no such image; the conversation that names it needs it there") from error
+        except PermissionError as error:
+            raise UserError(f"{self.path}: no permission to read this image; give it to your user") from error
 
     def sha256(self) -> str:
-        """Of the bytes, hex; a file is read once unless its size or time changes."""
+        """Of the bytes, hex; a file is read once unless its size or time changes.
+
+        Raises:
+            UserError: as `read`.
+        """
         if self.data is not None:
             return _sha256_of_bytes(self.data)
-        try:
-            stat = Path(self.path).stat()
-        except (FileNotFoundError, NotADirectoryError):
+        path = Path(self.path)
+        if not path.is_file():
             return hashlib.sha256(self.read()).hexdigest()  # which says that it is missing
-        return _sha256_of_file(self.path, stat.st_size, stat.st_mtime_ns)
+        stat = path.stat()
+        return _sha256_of_file(self, stat.st_size, stat.st_mtime_ns)
 
 
 Part = Text | Image
@@ -60,10 +66,17 @@ Part = Text | Image
 
 @dataclass(frozen=True)
 class Message:
-    """What one side says in one turn."""
+    """What one side says in one turn.
+
+    Texts that stand together are joined and empty ones fall away, so that a turn in which a model reads the same is
+    the same turn, whichever format it came from.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _joined(self.parts))
 
     @property
     def text(self) -> str:
@@ -114,7 +127,10 @@ class Conversation:
         for message in self.prefix:
             digest.update(f"\0{message.role}".encode())
             for part in message.parts:
-                said = f"\1{part.detail}{part.sha256()}" if isinstance(part, Image) else f"\2{part.text}"
+                # with its length, so that no text can pass for the parts after it
+                said = (
+                    f"\1{part.detail}{part.sha256()}" if isinstance(part, Image) else f"\2{len(part.text)} {part.text}"
+                )
                 digest.update(said.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
@@ -126,6 +142,18 @@ class Conversation:
     def rooted(self, folder: Path) -> "Conversation":
         """The same with every image path below `folder`; absolute paths and bytes stay as they are."""
         return Conversation(tuple(replace(m, parts=tuple(_rooted(p, folder) for p in m.parts)) for m in self.messages))
+
+
+def _joined(parts: Sequence[Part]) -> tuple[Part, ...]:
+    joined: list[Part] = []
+    for part in parts:
+        if isinstance(part, Image):
+            joined.append(part)
+        elif joined and isinstance(joined[-1], Text):
+            joined[-1] = Text(joined[-1].text + part.text)
+        elif part.text:
+            joined.append(part)
+    return tuple(joined)
 
 
 def _rooted(part: Part, folder: Path) -> Part:
@@ -146,8 +174,8 @@ def _fault(messages: Sequence[Message]) -> str | None:
 
 
 @functools.lru_cache(maxsize=4096)
-def _sha256_of_file(path: str, size: int, mtime_ns: int) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _sha256_of_file(image: Image, size: int, mtime_ns: int) -> str:
+    return hashlib.sha256(image.read()).hexdigest()
 
 
 @functools.lru_cache(maxsize=1024)
