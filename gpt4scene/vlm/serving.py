@@ -22,11 +22,13 @@ from gpt4scene.vlm.lora_folder import (
     check_for_vllm,
     is_lora,
     key_prefix,
+    read_json,
     read_lora,
     vllm_rank,
 )
 from gpt4scene.vlm.names import split_adapter
 from gpt4scene.vlm.server_process import free_port
+from gpt4scene.vlm.view_sizes import view_size_of
 
 Engine = Literal["vllm", "transformers"]
 
@@ -143,7 +145,7 @@ def plan_serving(
         # the vision tower is small: each GPU takes some of the images rather than a slice of the tower
         options += ["--tensor-parallel-size", str(tensor_parallel), "--mm-encoder-tp-mode", "data"]
     options += [*(["--dtype", dtype] if dtype else []), *extra]
-    return _plan_vllm(base, lora, name, host, port, options, environment)
+    return _plan_vllm(base, folder, lora, name, host, port, options, environment)
 
 
 def find_model(model: str) -> Path | None:
@@ -206,13 +208,14 @@ def _context(images: int, folder: Path | None) -> int:
     wanted = max(_LEAST_CONTEXT, -(-(images * _TOKENS_PER_IMAGE + _TOKENS_OF_TEXT) // 1024) * 1024)
     if folder is None:
         return wanted
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     most = (config.get("text_config") or config).get("max_position_embeddings")
     return min(wanted, most) if isinstance(most, int) else wanted
 
 
 def _plan_vllm(
     base: str,
+    folder: Path | None,
     lora: LoraFolder | None,
     name: str | None,
     host: str,
@@ -221,9 +224,9 @@ def _plan_vllm(
     environment: dict[str, str],
 ) -> ServePlan:
     path = Path(base).expanduser()
-    base_name = path.resolve().name if path.is_dir() else base
+    base_name = _with_family(path.resolve().name, folder) if path.is_dir() else base
     notes: list[str] = []
-    called = name or (lora.name if lora else base_name)
+    called = name or (_with_family(lora.name, folder) if lora else base_name)
     if lora is not None and called == base_name:
         called = f"{called}-tuned"
     if "=" in called or "," in called or called != called.strip():
@@ -258,12 +261,15 @@ def _plan_transformers(
     """It knows no adapters: a folder of links, base and adapter side by side, is a model to it."""
     path = Path(base).expanduser()
     plain = str(path.resolve()) if path.is_dir() else base
-    if lora is None:
+    if lora is None and (folder is None or _with_family(plain, folder) == plain):
         server = _transformers_server(plain, host, port, options, environment)
         return ServePlan("transformers", server, None, None, ())
     if folder is None:
         raise UserError(f"{base}: must be on this disk to be served with an adapter; fetch it first")
     joined = join_folders(folder, lora)
+    if lora is None:
+        server = _transformers_server(str(joined), host, port, options, environment)
+        return ServePlan("transformers", server, None, None, (f"{joined}: links to {folder}, under a telling name",))
     server = _transformers_server(str(joined), host, port, options, environment)
     beside = _transformers_server(plain, "127.0.0.1", free_port(), options, environment)
     notes = (f"{joined}: links to base and adapter, which transformers serve reads as one model",)
@@ -277,24 +283,34 @@ def _transformers_server(model: str, host: str, port: int, options: list[str], e
     return Server(command, f"http://{_asked(host)}:{port}/v1", model, environment)
 
 
-def join_folders(base: Path, lora: LoraFolder) -> Path:
+def join_folders(base: Path, lora: LoraFolder | None) -> Path:
     """A folder of links to a base's files and an adapter's, which transformers loads as the tuned model.
 
     Where the adapter brings a processor or a tokenizer, those are the ones; they are what it was trained with.
     """
     files = {path.name: path for path in sorted(base.iterdir()) if path.is_file()}
-    for path in sorted(lora.path.iterdir()):
+    for path in sorted(lora.path.iterdir()) if lora else ():
         if path.name.startswith(("adapter_", *_OF_THE_PROCESSOR)):
             files[path.name] = path
     wanted = {name: str(path.resolve()) for name, path in files.items()}
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
-    joined = Path.home() / ".cache" / "gpt4scene" / "served" / f"{lora.name}-{key}"
+    name = _with_family(lora.name if lora else base.resolve().name, base)
+    joined = Path.home() / ".cache" / "gpt4scene" / "served" / f"{name}-{key}"
     joined.mkdir(parents=True, exist_ok=True)
     for name, target in wanted.items():
         link = joined / name
         if not link.is_symlink():
             link.symlink_to(target)
     return joined
+
+
+def _with_family(name: str, folder: Path | None) -> str:
+    """The name, begun with the model's family where it would not tell those who ask at which size it takes images."""
+    if folder is None:
+        return name
+    family = read_json(folder / "config.json").get("model_type")
+    telling = not family or view_size_of(name) == view_size_of(family)
+    return name if telling else f"{family}-{name}"
 
 
 def _asked(host: str) -> str:
