@@ -78,6 +78,12 @@ class Price:
     """Input that is written to the provider's cache; equal to `input` where that costs nothing more."""
     as_of: str
     """ISO date of the price list; "" where nothing is charged."""
+    over: "tuple[int, Price] | None" = None
+    """Above how many input tokens a whole request costs more, and what; None: prices are the same at any length."""
+
+    def at(self, input_tokens: int) -> "Price":
+        """The prices of a request with that much input."""
+        return self.over[1] if self.over is not None and input_tokens > self.over[0] else self
 
 
 @dataclass(frozen=True)
