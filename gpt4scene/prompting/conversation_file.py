@@ -1,0 +1,344 @@
+"""The conversation file: the only contract between data sets and training.
+
+JSONL, one conversation a line:
+`{schema: "gpt4scene/conversation@1", id, scene, task, images: [paths], messages, answers, weight, meta}`. `messages`
+are OpenAI's, their images paths relative to the file's folder; `images` repeats these paths in order. A text after the
+images is the first branch: all before it is the same for all questions about a scene.
+"""
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO, Any
+
+from bev.errors import UserError
+from gpt4scene.prompting.conversation import Conversation, Image, Message, Part
+from gpt4scene.prompting.openai_messages import from_openai, to_openai
+from gpt4scene.prompting.sharegpt import KEYS, from_sharegpt, to_sharegpt
+from gpt4scene.scene.atomic import fresh_file, write_errors
+
+SCHEMA_NAME = "gpt4scene/conversation"
+SCHEMA = f"{SCHEMA_NAME}@1"
+
+_BOM = b"\xef\xbb\xbf"
+_FOREIGN = "sharegpt"
+"""The key of `meta` for what a ShareGPT record held besides its conversation."""
+_OWN = "sample"
+"""The key of a ShareGPT record for the sample's own fields, as JSON text: loaders that give a column one type, as
+Hugging Face's do, could not read answers that are now texts and now numbers."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A conversation with what training and scoring need to know of it.
+
+    Raises:
+        ValueError: the id is empty, or the weight is no finite number of 0 or more.
+    """
+
+    id: str
+    """Unique in its file."""
+    conversation: Conversation
+    """Image paths are as usual, from the working directory; only in files they are relative to the file."""
+    scene: str = ""
+    """The name of the scene that it is about."""
+    task: str = ""
+    """Such as "qa", "situated", "ground", "caption", "chat", or a benchmark's name."""
+    answers: tuple[Any, ...] = ()
+    """What a scorer compares a model's answer with: texts, object ids, or whatever the task has, as JSON holds it."""
+    weight: float = 1.0
+    """How much its loss counts."""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Anything else, as JSON holds it."""
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise ValueError("id must not be empty")
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise ValueError(f"weight must be a finite number of 0 or more, got {self.weight}")
+
+
+def write_samples(path: Path | str, samples: Iterable[Sample]) -> None:
+    """Write a conversation file, whole or not at all.
+
+    Raises:
+        UserError: an image is in memory only; two samples have one id; something is not JSON; the disk is full.
+    """
+    folder = Path(path).parent
+    _write(Path(path), (f"{_line(sample, _record(sample, folder))}\n" for sample in _unique(samples, path)))
+
+
+def read_samples(path: Path | str) -> list[Sample]:
+    """The conversations of a file; equal images are one object, since millions of parts show thousands of images.
+
+    Raises:
+        UserError: no such file; a line is not JSON, not of this schema, or has a key missing or of the wrong kind. The
+            message names file, line and key.
+    """
+    path = Path(path)
+    place = _Placed(path.parent)
+    with _opened(path) as stream:
+        samples = [_sample(record, where, place) for record, where in _lines(stream, path)]
+    return list(_unique(samples, path))
+
+
+def write_sharegpt(path: Path | str, samples: Iterable[Sample]) -> None:
+    """Write samples as a JSON list of ShareGPT records, which `read_conversations` reads without loss.
+
+    Raises:
+        UserError: as `write_samples`.
+    """
+    folder = Path(path).parent
+    records = (_line(sample, _sharegpt_record(sample, folder)) for sample in _unique(samples, path))
+    starts = itertools.chain(["[\n"], itertools.repeat(",\n"))
+    lines = (start + record for start, record in zip(starts, records, strict=False))
+    first = next(lines, "[")
+    _write(Path(path), itertools.chain([first], lines, ["\n]\n"]))
+
+
+def read_conversations(path: Path | str) -> list[Sample]:
+    """The conversations of a file in any of the formats that training takes, recognised by looking at each record.
+
+    These are conversation files, JSONL of OpenAI messages, and ShareGPT as a JSON list or as JSONL. What a ShareGPT
+    record of others holds besides its conversation is in `meta["sharegpt"]`, and of OpenAI messages in `meta`; their
+    ids are made of the file's name and their place in it.
+
+    Raises:
+        UserError: no such file, another format, or a record with a fault; the message names file, line and key.
+    """
+    path = Path(path)
+    place = _Placed(path.parent)
+    with _opened(path) as stream:
+        samples = [
+            _any_sample(record, where, place, f"{path.stem}-{number:06d}")
+            for number, (record, where) in enumerate(_records(stream, path), 1)
+        ]
+    if not samples:
+        raise UserError(f"{path}: holds no conversations; it must be JSONL or a JSON list")
+    return list(_unique(samples, path))
+
+
+def _any_sample(record: Mapping[str, Any], where: str, place: "_Placed", fallback_id: str) -> Sample:
+    if str(record.get("schema", "")).startswith(f"{SCHEMA_NAME}@"):
+        return _sample(record, where, place)
+    messages = record.get("messages")
+    if "conversations" in record or ("images" in record and not _has_parts(messages)):
+        return _sharegpt_sample(record, where, place, fallback_id)
+    if messages is None:
+        raise UserError(f'{where}: is no conversation: it has neither "messages" nor "conversations"')
+    conversation = place.rooted(from_openai(messages, where=f"{where}: messages"))
+    return Sample(fallback_id, conversation, meta={key: value for key, value in record.items() if key != "messages"})
+
+
+def _has_parts(messages: Any) -> bool:
+    """Whether any of OpenAI's messages holds parts; images are then there, and not beside them."""
+    turns = messages if isinstance(messages, list) else []
+    return any(isinstance(turn, dict) and isinstance(turn.get("content"), list) for turn in turns)
+
+
+class _Placed:
+    """Images of a file, with their paths from the working directory, each made once."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._images: dict[Image, Image] = {}
+
+    def rooted(self, conversation: Conversation) -> Conversation:
+        return Conversation(
+            tuple(Message(m.role, tuple(self._rooted(part) for part in m.parts)) for m in conversation.messages)
+        )
+
+    def _rooted(self, part: Part) -> Part:
+        if not isinstance(part, Image):
+            return part
+        if part not in self._images:
+            path = part.path if part.data is not None else os.path.normpath(self._folder / part.path)
+            self._images[part] = replace(part, path=path)
+        return self._images[part]
+
+
+def _relative(conversation: Conversation, folder: Path) -> Conversation:
+    """Image paths from `folder`, with slashes."""
+
+    def relative(part: Part) -> Part:
+        if not isinstance(part, Image) or part.data is not None:
+            return part
+        return replace(part, path=Path(os.path.relpath(part.path, folder)).as_posix())
+
+    return Conversation(
+        tuple(Message(m.role, tuple(relative(part) for part in m.parts)) for m in conversation.messages)
+    )
+
+
+def _record(sample: Sample, folder: Path) -> dict[str, Any]:
+    conversation = _relative(sample.conversation, folder)
+    fields = _fields(sample)
+    return {
+        "schema": SCHEMA,
+        **{key: fields[key] for key in ("id", "scene", "task")},
+        "images": [image.path for image in conversation.images],
+        "messages": to_openai(conversation),
+        **{key: fields[key] for key in ("answers", "weight", "meta")},
+    }
+
+
+def _fields(sample: Sample) -> dict[str, Any]:
+    """All of a sample but its conversation, whose images must be files."""
+    for image in sample.conversation.images:
+        if image.data is not None:
+            raise UserError(f"conversation {sample.id}: image {image.path} is in memory only; write it to a file first")
+    return {
+        "id": sample.id,
+        "scene": sample.scene,
+        "task": sample.task,
+        "answers": list(sample.answers),
+        "weight": sample.weight,
+        "meta": dict(sample.meta),
+    }
+
+
+def _sample(record: Mapping[str, Any], where: str, place: _Placed) -> Sample:
+    schema = record.get("schema")
+    if schema != SCHEMA:
+        raise UserError(f"{where}: schema is {schema!r}, this version reads {SCHEMA!r}; build the file again")
+    missing = [key for key in ("id", "images", "messages") if key not in record]
+    if missing:
+        raise UserError(f"{where}: {missing[0]} is missing")
+    conversation = from_openai(record["messages"], where=f"{where}: messages")
+    if record["images"] != [image.path for image in conversation.images]:
+        raise UserError(f"{where}: images must list the images of messages, in order")
+    return _with_fields(record, where, place.rooted(conversation))
+
+
+def _with_fields(fields: Mapping[str, Any], where: str, conversation: Conversation) -> Sample:
+    """The sample with a conversation and the plain fields of a record."""
+
+    def value(key: str, kind: type | tuple[type, ...], must: str, default: Any) -> Any:
+        given = fields.get(key, default)
+        if not isinstance(given, kind) or isinstance(given, bool):
+            raise UserError(f"{where}: {key} must be {must}, found {_json(given)[:60]}")
+        return given
+
+    try:
+        return Sample(
+            id=value("id", str, "text", None),
+            conversation=conversation,
+            scene=value("scene", str, "text", ""),
+            task=value("task", str, "text", ""),
+            answers=tuple(value("answers", list, "a list", [])),
+            weight=float(value("weight", (int, float), "a number", 1.0)),
+            meta=value("meta", dict, "an object", {}),
+        )
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _sharegpt_record(sample: Sample, folder: Path) -> dict[str, Any]:
+    fields = _fields(sample)
+    foreign = fields["meta"].pop(_FOREIGN, {})
+    return {**foreign, **to_sharegpt(_relative(sample.conversation, folder)), _OWN: _line(sample, fields)}
+
+
+def _sharegpt_sample(record: Mapping[str, Any], where: str, place: _Placed, fallback: str) -> Sample:
+    conversation = place.rooted(from_sharegpt(record, where=where))
+    foreign = {key: value for key, value in record.items() if key not in (*KEYS, _OWN)}
+    kept = {_FOREIGN: foreign} if foreign else {}
+    if _OWN not in record:
+        return Sample(fallback, conversation, meta=kept)
+    try:
+        fields = json.loads(record[_OWN])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}: {_OWN} must be JSON as text ({error})") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{where}: {_OWN} must be the JSON text of an object")
+    sample = _with_fields(fields, f"{where}: {_OWN}", conversation)
+    return replace(sample, meta={**sample.meta, **kept})
+
+
+def _unique(samples: Iterable[Sample], path: Path | str) -> Iterator[Sample]:
+    """The samples; what has the id of an earlier one would be taken for done already when a run goes on."""
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise UserError(f"{path}: two conversations have the id {sample.id!r}; ids must be unique in a file")
+        seen.add(sample.id)
+        yield sample
+
+
+def _records(stream: IO[bytes], path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each record of JSONL or of a JSON list, and what it is called in errors."""
+    start = stream.read(4096)
+    stream.seek(0)
+    if not start.removeprefix(_BOM).lstrip().startswith(b"["):
+        yield from _lines(stream, path)
+        return
+    for position, record in enumerate(_parsed(stream.read(), str(path))):
+        where = f"{path}, record {position}"
+        yield _object(record, where), where
+
+
+def _lines(stream: IO[bytes], path: Path) -> Iterator[tuple[dict[str, Any], str]]:
+    """Each line's object, and what it is called in errors; lines end at a line feed and nowhere else."""
+    for number, line in enumerate(stream, 1):
+        if line.removeprefix(_BOM).strip():
+            where = f"{path}, line {number}"
+            yield _object(_parsed(line, where), where), where
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    try:
+        stream = path.open("rb")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path}: no such file of conversations") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path}: is a folder; give the file of conversations in it") from error
+    with stream:
+        yield stream
+
+
+def _parsed(data: bytes, where: str) -> Any:
+    def no_number(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        return json.loads(data.removeprefix(_BOM).decode(), parse_constant=no_number)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{where}: is not UTF-8 text (byte {error.start})") from error
+    except ValueError as error:
+        raise UserError(f"{where}: is not JSON ({error})") from error
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise UserError(f"{where}: must be an object, found {_json(value)[:60]}")
+    return value
+
+
+def _line(sample: Sample, value: Mapping[str, Any]) -> str:
+    try:
+        return _json(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"conversation {sample.id}: answers and meta must be JSON ({error})") from error
+
+
+def _json(value: Any) -> str:
+    """On one line; a text that is no UTF-8 is escaped, and read back as it was."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False)
+    return text
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with write_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with fresh_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(lines)
