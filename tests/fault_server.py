@@ -36,8 +36,12 @@ KINDS = {
     "too-many-images": (400, "BadRequestError", "At most 4 image(s) may be provided in one prompt."),
     "too-large": (413, "request_too_large", "Request exceeds the maximum size"),
     "too-long": (400, "context_length_exceeded", "This model's maximum context length is 4096 tokens."),
-    "policy": (400, "content_policy_violation", "Your request was rejected as a result of our safety system."),
-    "bad-parameter": (400, "unsupported_parameter", "Unsupported parameter: 'max_tokens'."),
+    "policy": (400, "content_policy_violation", "Rejected by our safety system: content filtering policy."),
+    "bad-parameter": (
+        400,
+        "unsupported_parameter",
+        "Unsupported parameter: 'temperature' is not supported for this model.",
+    ),
     # below: answers of status 200 that are not what was asked for
     "refusal": (200, "", ""),
     "content-filter": (200, "", ""),
@@ -49,8 +53,13 @@ KINDS = {
     "drop": (200, "", ""),  # the connection ends before a word is said
     "hang": (200, "", ""),  # nothing is said until the server ends
     "hang-midway": (200, "", ""),  # a stream's first words, then nothing
+    "unfinished": (200, "", ""),  # a stream's first words, then its end, without a reason
     "stream-error": (200, "", ""),  # a stream's first words, then an error event
 }
+
+
+_BROKEN = ("cut", "hang-midway", "stream-error", "malformed", "unfinished")
+"""Streams that end after two pieces."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(status, api.error(status, code, message), fault.headers)
             return
         text = owner.answer if isinstance(owner.answer, str) else owner.answer(body)
-        if body.get("stream") and fault.kind not in ("malformed",):
+        if body.get("stream"):
             self._send_stream(api.stream(body, fault.kind, text), fault)
             return
         sent = json.dumps(api.whole(body, fault.kind, text)).encode()
@@ -276,7 +285,7 @@ def _shown(body: Mapping[str, Any]) -> tuple[int, int]:
 def _pieces(text: str, kind: str) -> list[str]:
     """An answer in pieces of at most seven letters, as a stream brings it."""
     pieces = [text[i : i + 7] for i in range(0, len(text), 7)]
-    return pieces[:2] if kind in ("cut", "hang-midway", "stream-error") else pieces
+    return pieces[:2] if kind in _BROKEN else pieces
 
 
 def _said(kind: str, text: str) -> str:
@@ -339,7 +348,9 @@ class _OpenAI:
             yield delta({"content": piece})
         if kind == "stream-error":
             yield f"data: {json.dumps(cls.error(500, 'server_error', 'The engine died.'))}\n\n"
-        if kind in ("cut", "hang-midway", "stream-error"):
+        if kind == "malformed":
+            yield 'data: {"choices": [{"del\n\n'
+        if kind in _BROKEN:
             return
         yield delta({}, cls.finish(kind))
         if (body.get("stream_options") or {}).get("include_usage"):
@@ -405,7 +416,9 @@ class _Anthropic:
             yield event("content_block_delta", index=0, delta={"type": "text_delta", "text": piece})
         if kind == "stream-error":
             yield event("error", error={"type": "overloaded_error", "message": "Overloaded"})
-        if kind in ("cut", "hang-midway", "stream-error"):
+        if kind == "malformed":
+            yield 'event: content_block_delta\ndata: {"type": "content_bl\n\n'
+        if kind in _BROKEN:
             return
         if said:
             yield event("content_block_stop", index=0)
