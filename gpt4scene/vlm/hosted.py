@@ -123,16 +123,36 @@ class HostedVLM(ABC):
     def reply(self, requests: Sequence[Request], on_text: OnText | None = None) -> list[Reply]:
         """Answer one request; see the protocol."""
         (request,) = requests
-        key = self._key()
-        sdk = require(self.provider, self.provider)
-        with self._lock:
-            if self._client is None:
-                self._client = self._connect(sdk, key)
+        self.client()
+        key, sdk = self._key(), require(self.provider, self.provider)
 
         def call(say: OnText) -> Reply:
             return self._ask(sdk, request, key, say if on_text else None)
 
         return [self._calls.run(call, on_text, self.model)]
+
+    def client(self) -> Any:
+        """The SDK's client, made at the first call; for many threads at once.
+
+        Raises:
+            UserError: there is no key, or the SDK is not installed.
+        """
+        key, sdk = self._key(), require(self.provider, self.provider)
+        with self._lock:
+            if self._client is None:
+                self._client = self._connect(sdk, key)
+            return self._client
+
+    def why(self, error: Exception) -> str:
+        """In one line, why a call of the SDK's client failed that may succeed later.
+
+        Raises:
+            UserError: it would fail again.
+        """
+        sdk = require(self.provider, self.provider)
+        if isinstance(error, sdk.APIStatusError):
+            return self._why_refused(error, message_of(error, self._key()))
+        return self._why_lost(error)
 
     def close(self) -> None:
         """Give up the calls under way; they come back failed at once."""
