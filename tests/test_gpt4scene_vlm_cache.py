@@ -324,13 +324,13 @@ def test_a_cache_that_stays_locked_is_told(cache: AnswerCache, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("platform", "environment", "expected"),
     [
-        ("linux", {}, "/home/me/.cache/gpt4scene/answers.sqlite"),
+        ("linux", {}, "/me/.cache/gpt4scene/answers.sqlite"),
         ("linux", {"XDG_CACHE_HOME": "/fast"}, "/fast/gpt4scene/answers.sqlite"),
-        ("linux", {"XDG_CACHE_HOME": "relative"}, "/home/me/.cache/gpt4scene/answers.sqlite"),
+        ("linux", {"XDG_CACHE_HOME": "relative"}, "/me/.cache/gpt4scene/answers.sqlite"),
         ("linux", {"XDG_CACHE_HOME": "/fast", "GPT4SCENE_CACHE": "mine.sqlite"}, "mine.sqlite"),
-        ("darwin", {}, "/home/me/Library/Caches/gpt4scene/answers.sqlite"),
+        ("darwin", {}, "/me/Library/Caches/gpt4scene/answers.sqlite"),
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/gpt4scene/answers.sqlite"),
-        ("win32", {}, "/home/me/AppData/Local/gpt4scene/answers.sqlite"),
+        ("win32", {}, "/me/AppData/Local/gpt4scene/answers.sqlite"),
     ],
 )
 def test_where_answers_are_kept(
@@ -341,5 +341,5 @@ def test_where_answers_are_kept(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setattr(Path, "home", lambda: Path("/home/me"))
+    monkeypatch.setattr(Path, "home", lambda: Path("/me"))
     assert default_cache_path() == Path(expected)
