@@ -49,6 +49,7 @@ KINDS = {
     "empty": (200, "", ""),
     "malformed": (200, "", ""),
     "no-choices": (200, "", ""),
+    "web-page": (200, "", ""),
     "cut": (200, "", ""),  # the connection ends in the middle of the answer, streamed or not
     "drop": (200, "", ""),  # the connection ends before a word is said
     "hang": (200, "", ""),  # nothing is said until the server ends
@@ -222,6 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.kind == "hang":
                 owner.ending.wait()
             self._hang_up()
+            return
+        if fault.kind == "web-page":
+            self._send(200, b"<!doctype html><title>Hello</title>", "text/html", fault.headers)
             return
         api = _OpenAI if self.path.endswith("/chat/completions") else _Anthropic
         status, code, message = KINDS[fault.kind]

@@ -1,5 +1,6 @@
 """Models behind Anthropic's messages."""
 
+import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -125,6 +126,7 @@ class AnthropicMessages(HostedVLM):
         return key
 
     def _connect(self, sdk: Any, key: str) -> Any:
+        logging.getLogger("anthropic._base_client").setLevel(logging.INFO)  # below, it writes whole bodies
         return sdk.Anthropic(
             api_key=key,
             base_url=self.base_url,
@@ -163,7 +165,9 @@ class AnthropicMessages(HostedVLM):
         if error.status_code != 400:
             return None
         if _STOPS.search(said):
-            raise UserError(f"{self.name}: Anthropic would refuse every such request (HTTP 400: {said})") from error
+            raise UserError(
+                f"{self.name}: {self.base_url} would refuse every such request (HTTP 400: {said})"
+            ) from error
         if "content filtering policy" in said:
             return Reply("", "refused", self.model, why=said)
         return None
