@@ -139,7 +139,7 @@ def test_the_prefix_key_follows_what_is_seen() -> None:
         Conversation((Message("user", (A, B)),)),
         Conversation((Message("system", (Text("other"),)), Message("user", (A, B)))),
         # a text that imitates what an image adds to the hash
-        _shown(Text(f"\1auto{A.sha256()}"), B),
+        _shown(Text(f"x\1auto{A.sha256()}"), B),
     ]
     assert len({conversation.prefix_key() for conversation in said}) == len(said)
     assert _shown(Image("renamed.jpg", data=A.data), B).prefix_key() == _shown(A, B).prefix_key()

@@ -296,9 +296,9 @@ def test_other_arguments_draw_other_images(folder: Path) -> None:
 
 def test_a_scene_that_was_prepared_again_is_drawn_again(folder: Path) -> None:
     first = show(load_scene(folder), size=SIZE, folder=folder)
-    box_scene(frames=2).save(folder, overwrite=True)
+    box_scene(digit_height_px=12).save(folder, overwrite=True)  # as many frames of the same numbers
     second = show(load_scene(folder), size=SIZE, folder=folder)
-    assert len(second.images) == 3 and Path(second.images[0].path).parent != Path(first.images[0].path).parent
+    assert len(second.images) == 4 and Path(second.images[0].path).parent != Path(first.images[0].path).parent
 
 
 @pytest.mark.parametrize("damage", ["missing", "shorter", "index", "keys", "half"])
@@ -338,8 +338,10 @@ def test_a_folder_without_a_scene_is_said(scene: Scene, tmp_path: Path) -> None:
         show(scene, size=SIZE, folder=tmp_path)
 
 
-def test_two_that_draw_at_once_agree(folder: Path) -> None:
+def test_two_that_draw_at_once_agree(folder: Path, monkeypatch) -> None:
     scene, made = load_scene(folder), []
+    together, write = threading.Barrier(6, timeout=60), shown._write
+    monkeypatch.setattr(shown, "_write", lambda *args: (together.wait(), write(*args)))
     threads = [threading.Thread(target=lambda: made.append(show(scene, size=SIZE, folder=folder))) for _ in range(6)]
     for thread in threads:
         thread.start()
