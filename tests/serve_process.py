@@ -19,11 +19,14 @@ def served(model: Path | str) -> Iterator[str]:
     model at its first question, in under a second for a tiny one. It has no network and no hub cache but an empty one.
     """
     assert (Path(model) / "config.json").is_file(), f"{model} holds no model"
-    yield _shared()
+    server = begin()
+    server.wait_until_ready(300.0)
+    yield server.base_url
 
 
 @functools.cache
-def _shared() -> str:
+def begin() -> ServerProcess:
+    """Start the server without waiting for it, where there is something to do meanwhile."""
     stack = contextlib.ExitStack()
     atexit.register(stack.close)
     home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="served-")))
@@ -37,6 +40,4 @@ def _shared() -> str:
         "OMP_NUM_THREADS": "2",
     }
     server = ServerProcess(command, base_url=f"http://127.0.0.1:{port}/v1", environment=environment)
-    stack.enter_context(server)
-    server.wait_until_ready(120.0)
-    return server.base_url
+    return stack.enter_context(server)

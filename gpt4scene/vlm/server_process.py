@@ -159,6 +159,7 @@ class ServerProcess:
             self._said.append(line.decode("utf-8", "replace"))
 
     def _death(self, when: str) -> str:
+        _signal_group(self._running, signal.SIGKILL)  # what it left behind holds its output open
         if self._reader is not None:
             self._reader.join(5.0)
         code = self._running.returncode
