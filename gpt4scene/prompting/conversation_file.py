@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -69,8 +69,8 @@ def write_samples(path: Path | str, samples: Iterable[Sample]) -> None:
     Raises:
         UserError: an image is in memory only; two samples have one id; something is not JSON; the disk is full.
     """
-    folder = Path(path).parent
-    _write(Path(path), (f"{_line(sample, _record(sample, folder))}\n" for sample in _unique(samples, path)))
+    place = _Placed(Path(path).parent)
+    _write(Path(path), (f"{_line(sample, _record(sample, place))}\n" for sample in _unique(samples, path)))
 
 
 def read_samples(path: Path | str) -> list[Sample]:
@@ -93,8 +93,8 @@ def write_sharegpt(path: Path | str, samples: Iterable[Sample]) -> None:
     Raises:
         UserError: as `write_samples`.
     """
-    folder = Path(path).parent
-    records = (_line(sample, _sharegpt_record(sample, folder)) for sample in _unique(samples, path))
+    place = _Placed(Path(path).parent)
+    records = (_line(sample, _sharegpt_record(sample, place)) for sample in _unique(samples, path))
     starts = itertools.chain(["[\n"], itertools.repeat(",\n"))
     lines = (start + record for start, record in zip(starts, records, strict=False))
     first = next(lines, "[")
@@ -142,41 +142,39 @@ def _has_parts(messages: Any) -> bool:
 
 
 class _Placed:
-    """Images of a file, with their paths from the working directory, each made once."""
+    """Images of a file, with paths from the working directory or from the file's folder, each made once."""
 
     def __init__(self, folder: Path):
         self._folder = folder
-        self._images: dict[Image, Image] = {}
+        self._rooted: dict[Image, Image] = {}
+        self._relative: dict[Image, Image] = {}
 
     def rooted(self, conversation: Conversation) -> Conversation:
-        return Conversation(
-            tuple(Message(m.role, tuple(self._rooted(part) for part in m.parts)) for m in conversation.messages)
+        """From the file's folder to the working directory."""
+        return _with_images(conversation, self._rooted, lambda image: os.path.normpath(self._folder / image.path))
+
+    def relative(self, conversation: Conversation) -> Conversation:
+        """From the working directory to the file's folder, with slashes."""
+        return _with_images(
+            conversation, self._relative, lambda image: Path(os.path.relpath(image.path, self._folder)).as_posix()
         )
 
-    def _rooted(self, part: Part) -> Part:
-        if not isinstance(part, Image):
-            return part
-        if part not in self._images:
-            path = part.path if part.data is not None else os.path.normpath(self._folder / part.path)
-            self._images[part] = replace(part, path=path)
-        return self._images[part]
 
+def _with_images(conversation: Conversation, made: dict[Image, Image], path_of: Callable[[Image], str]) -> Conversation:
+    """The conversation with other paths of its files; those that were `made` before are taken from there."""
 
-def _relative(conversation: Conversation, folder: Path) -> Conversation:
-    """Image paths from `folder`, with slashes."""
-
-    def relative(part: Part) -> Part:
+    def placed(part: Part) -> Part:
         if not isinstance(part, Image) or part.data is not None:
             return part
-        return replace(part, path=Path(os.path.relpath(part.path, folder)).as_posix())
+        if part not in made:
+            made[part] = replace(part, path=path_of(part))
+        return made[part]
 
-    return Conversation(
-        tuple(Message(m.role, tuple(relative(part) for part in m.parts)) for m in conversation.messages)
-    )
+    return Conversation(tuple(Message(m.role, tuple(placed(part) for part in m.parts)) for m in conversation.messages))
 
 
-def _record(sample: Sample, folder: Path) -> dict[str, Any]:
-    conversation = _relative(sample.conversation, folder)
+def _record(sample: Sample, place: _Placed) -> dict[str, Any]:
+    conversation = place.relative(sample.conversation)
     fields = _fields(sample)
     return {
         "schema": SCHEMA,
@@ -238,10 +236,10 @@ def _with_fields(fields: Mapping[str, Any], where: str, conversation: Conversati
         raise UserError(f"{where}: {error}") from error
 
 
-def _sharegpt_record(sample: Sample, folder: Path) -> dict[str, Any]:
+def _sharegpt_record(sample: Sample, place: _Placed) -> dict[str, Any]:
     fields = _fields(sample)
     foreign = fields["meta"].pop(_FOREIGN, {})
-    return {**foreign, **to_sharegpt(_relative(sample.conversation, folder)), _OWN: _line(sample, fields)}
+    return {**foreign, **to_sharegpt(place.relative(sample.conversation)), _OWN: _line(sample, fields)}
 
 
 def _sharegpt_sample(record: Mapping[str, Any], where: str, place: _Placed, fallback: str) -> Sample:
