@@ -15,6 +15,8 @@ from typing import Any
 import tyro
 
 from bev.errors import UserError
+from gpt4scene.cli.ask import ask
+from gpt4scene.cli.chat import chat
 from gpt4scene.cli.demo import demo
 from gpt4scene.cli.eval_instances import eval_instances
 from gpt4scene.cli.prepare import prepare
@@ -76,6 +78,8 @@ def run() -> None:
 def _parsed(arguments: list[str]) -> Callable[[], None]:
     """The command with its arguments, to be called: so that tyro's errors are those of parsing and no others."""
     commands = {
+        "ask": _later(ask),
+        "chat": _later(chat),
         "demo": _later(demo),
         "eval-instances": _later(eval_instances),
         "prepare": _later(prepare),
