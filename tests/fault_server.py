@@ -28,6 +28,7 @@ KINDS = {
         "You exceeded your current quota, please check your plan and billing details.",
     ),
     "server-error": (500, "server_error", "The server had an error while processing your request."),
+    "tells-the-key": (500, "server_error", "KEY is not known to the backend."),
     "overloaded": (529, "overloaded_error", "Overloaded"),
     "unauthorized": (401, "invalid_api_key", "Incorrect API key provided: sk-very-secret."),
     "forbidden": (403, "permission_error", "This key may not use this model."),
@@ -230,6 +231,7 @@ class _Handler(BaseHTTPRequestHandler):
         api = _OpenAI if self.path.endswith("/chat/completions") else _Anthropic
         status, code, message = KINDS[fault.kind]
         if status != 200:
+            message = message.replace("KEY", self.headers["authorization"] or "")
             self._send_json(status, api.error(status, code, message), fault.headers)
             return
         text = owner.answer if isinstance(owner.answer, str) else owner.answer(body)

@@ -290,7 +290,7 @@ def test_a_request_that_stays_too_large_ends_the_run(api: str) -> None:
     assert 2 <= len(server.requests) <= 6
 
 
-def test_many_threads_that_are_refused_at_once_lower_the_quality_once() -> None:
+def test_many_threads_that_are_refused_at_once_lower_the_quality_once(caplog: pytest.LogCaptureFixture) -> None:
     with FaultServer(0.2, script=["too-large"] * 8) as server:
         model = model_at("openai", server)
         outcomes: list[str] = []
@@ -301,6 +301,7 @@ def test_many_threads_that_are_refused_at_once_lower_the_quality_once() -> None:
             thread.join()
         assert outcomes == ["answered"] * 8
         assert len({len(received.raw) for received in server.requests}) == 2
+    assert len([record for record in caplog.records if record.name.startswith("gpt4scene")]) == 1
 
 
 @both
@@ -324,7 +325,7 @@ def test_closing_ends_calls_under_way(api: str, kind: str) -> None:
 
 
 @both
-@pytest.mark.parametrize("kind", ["ok", "unauthorized", "server-error", "cut"])
+@pytest.mark.parametrize("kind", ["ok", "unauthorized", "server-error", "tells-the-key", "cut"])
 def test_neither_key_nor_images_are_logged_or_said(api: str, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     with FaultServer(forever=Fault(kind, SOON)) as server:

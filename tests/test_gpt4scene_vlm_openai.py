@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,7 @@ def test_every_image_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     def counted(data: bytes) -> bytes:
         encoded.append(len(data))
+        time.sleep(0.005)  # so that threads meet here
         return inner(data)
 
     monkeypatch.setattr(image_bytes.base64, "b64encode", counted)
