@@ -99,6 +99,20 @@ def test_the_answer_is_streamed(
     assert pieces == ["It", " is", " <OBJ003>."]
 
 
+def test_an_answer_that_cannot_be_printed_is_kept_all_the_same(
+    folder: Path, replay: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with monkeypatch.context() as patched, pytest.raises(BrokenPipeError):
+        patched.setattr("sys.stdout", Closed())
+        _run("ask", folder, "nearest?", "-m", replay)
+    assert _run("ask", folder, "nearest?", "-m", replay, "--no-picture") == 0
+    assert capsys.readouterr().out.endswith("from the cache, nothing was sent\n")
+
+
 def test_the_same_question_again_costs_nothing(folder: Path, replay: str, capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(2):
         assert _run("ask", folder, "nearest?", "-m", replay, "--no-picture") == 0

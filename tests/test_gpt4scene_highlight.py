@@ -68,6 +68,8 @@ def test_a_tiny_object_is_outlined_and_numbered_too(scene: Scene) -> None:
     speck = replace(scene.bev, object_pixels=ids, markers=())
     tile = highlight._highlighted(speck, [4], speck.camera.height, "")
     assert tile.ids == {4} and (tile.image == 16).all(axis=2).sum() > 100
+    around = tile.image[94:107, 194:207]
+    assert _has(around, id_color(4)) > 10
 
 
 def _frame(scene: Scene, index: int, **visible_px: int):
@@ -79,12 +81,15 @@ def test_frames_that_show_the_most_are_taken_and_stay_in_time_order(scene: Scene
     frames = [
         _frame(scene, 10, o1=9000, o3=400),  # the whole of 1
         _frame(scene, 11, o1=8000),  # nearly as much, but nothing new
-        _frame(scene, 12, o2=30, o3=400),  # all of the small one
+        _frame(scene, 12, o2=30, o3=400),  # the most that there is of the small one, though less than 11 has of 1
         _frame(scene, 13, o2=3),
         _frame(scene, 14, o3=500),  # nobody asked for 3
     ]
     chosen = [frame.index for frame in choose_frames(frames, [1, 2], 2)]
     assert chosen == [10, 12]
+    # both frames show all of one object; the one that adds to what the first shows is taken
+    pair = [_frame(scene, 30, o1=90, o2=90), _frame(scene, 31, o1=90), _frame(scene, 32, o3=40)]
+    assert [frame.index for frame in choose_frames(pair, [1, 2, 3], 2)] == [30, 32]
     assert [frame.index for frame in choose_frames(frames, [1, 2], 9)] == [10, 11, 12, 13]
     assert choose_frames(frames, [7], 4) == [] and choose_frames(frames, [], 4) == []
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -294,8 +294,10 @@ def say(piece: str) -> None:
     """Print a piece of an answer at once."""
     from gpt4scene.cli.answer_lines import printable
 
-    sys.stdout.write(printable(piece))
-    sys.stdout.flush()
+    # a pipe that was closed may not end a reply that is being paid for; the next line to be printed complains
+    with suppress(OSError):
+        sys.stdout.write(printable(piece))
+        sys.stdout.flush()
 
 
 def _row(run: _Run, position: int, answer: dict[str, Any]) -> dict[str, Any]:
