@@ -20,6 +20,7 @@ from gpt4scene.cli.chat import chat
 from gpt4scene.cli.demo import demo
 from gpt4scene.cli.eval_instances import eval_instances
 from gpt4scene.cli.prepare import prepare
+from gpt4scene.cli.serve import serve
 from gpt4scene.cli.view import view
 
 DESCRIPTION = """A scan of a room goes in; a vision-language model that understands the room comes out.
@@ -77,13 +78,18 @@ def run() -> None:
 
 def _parsed(arguments: list[str]) -> Callable[[], None]:
     """The command with its arguments, to be called: so that tyro's errors are those of parsing and no others."""
+    named = arguments[:1]
     commands = {
-        "ask": _later(ask),
-        "chat": _later(chat),
-        "demo": _later(demo),
-        "eval-instances": _later(eval_instances),
-        "prepare": _later(prepare),
-        "view": _later(view),
+        name: _later(command, brief=named != [name])
+        for name, command in (
+            ("ask", ask),
+            ("chat", chat),
+            ("demo", demo),
+            ("eval-instances", eval_instances),
+            ("prepare", prepare),
+            ("serve", serve),
+            ("view", view),
+        )
     }
     complaint = io.StringIO()
     try:
@@ -98,11 +104,13 @@ def _parsed(arguments: list[str]) -> Callable[[], None]:
         raise UserError(f"{_one_line(complaint.getvalue())}; see `gpt4scene {helped}--help`") from None
 
 
-def _later(command: Callable[..., None]) -> Callable[..., Any]:
+def _later(command: Callable[..., None], *, brief: bool) -> Callable[..., Any]:
     @functools.wraps(command)
     def bound(*args: Any, **options: Any) -> Callable[[], None]:
         return functools.partial(command, *args, **options)
 
+    if brief:  # one of the list that `gpt4scene --help` prints
+        bound.__doc__ = (command.__doc__ or "").split("\n\n")[0]
     return bound
 
 
