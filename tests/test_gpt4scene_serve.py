@@ -476,6 +476,13 @@ def test_a_server_that_ignores_the_end_is_killed(monkeypatch: pytest.MonkeyPatch
     assert said and not process.is_running()
 
 
-def test_no_proxy_stands_between(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_proxy_stands_between(fake_vllm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    assert exchange(f"http://127.0.0.1:{free_port()}/v1/models", timeout_s=2.0) == (0, None)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/v1"
+    assert exchange(f"{url}/models", timeout_s=2.0) == (0, None)
+    with ServerProcess([str(fake_vllm), "serve", "--port", str(port)], base_url=url) as server:
+        server.wait_until_ready(30.0)
+        assert exchange(f"{url}/models", timeout_s=5.0) == (200, {"data": []})

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from bev.errors import UserError
+from gpt4scene.vlm.anthropic_messages import AnthropicMessages
 from gpt4scene.vlm.names import open_model, split_adapter, split_base_url
+from gpt4scene.vlm.openai_chat import OpenAIChat
 from gpt4scene.vlm.replay import ReplayVLM
 
 
@@ -65,6 +67,18 @@ def test_a_script_is_opened_with_its_settings(tmp_path: Path) -> None:
     model = open_model(f" replay:{path} ", in_flight=3)
     assert isinstance(model, ReplayVLM)
     assert (model.in_flight, model.path) == (3, path)
+
+
+def test_each_kind_opens_its_adapter_with_the_settings_given() -> None:
+    """Nothing is sent by opening: neither model has a key here."""
+    server = open_model("openai:Qwen/a@b@http://127.0.0.1:1/v1", in_flight=3, timeout_s=5.0)
+    assert isinstance(server, OpenAIChat)
+    assert (server.model, server.base_url, server.in_flight) == ("Qwen/a@b", "http://127.0.0.1:1/v1", 3)
+    claude = open_model("anthropic:claude-sonnet-5", in_flight=2)
+    assert isinstance(claude, AnthropicMessages)
+    assert (claude.model, claude.name, claude.in_flight) == ("claude-sonnet-5", "anthropic:claude-sonnet-5", 2)
+    with pytest.raises(UserError, match="no-such-folder"):
+        open_model("local:./no-such-folder", batch_size=2)
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,9 @@ def _run(plan: "ServePlan", *, canary: bool, timeout_s: float) -> None:
         if canary and plan.plain is not None:
             _prove(plan, base or ask_canary(plan.plain.base_url, plan.plain.model))
         asked = shlex.quote(f"openai:{server.model}@{server.base_url}")
-        sys.stdout.write(f'ready; ask with\n  gpt4scene ask SCENE "QUESTION" --model {asked}\n')
-        sys.stdout.flush()
         try:
+            sys.stdout.write(f'ready; ask with\n  gpt4scene ask SCENE "QUESTION" --model {asked}\n')
+            sys.stdout.flush()
             process.wait()
         except KeyboardInterrupt:
             sys.stderr.write("\nthe server is ended\n")
