@@ -485,5 +485,5 @@ def test_a_reply_that_is_none_is_not_read(outcome: ReplyOutcome) -> None:
 def test_reasoning_is_left_out() -> None:
     assert answer_part("a<think>b</think>c<thinking>d</thinking>e") == "ace"
     assert answer_part("b</think> c") == "c"
-    assert answer_part("<think>a</think>b</think> c") == "c"
+    assert answer_part("x<think>a</think>b</think> c") == "c"
     assert answer_part("c <think> b") == "c"
