@@ -1,23 +1,17 @@
 """How many tokens a request takes: the published examples, and what a real server counts."""
 
-import base64
 import io
-import itertools
 import os
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from serve_process import begin, served
 from tiny_vlm import FAMILIES, tiny_vlm
 
 from bev.errors import UserError
 from gpt4scene.prompting.conversation import Conversation, Detail, Image, Message, Text
 from gpt4scene.vlm.image_tokens import image_rule
+from gpt4scene.vlm.openai_chat import OpenAIChat
 from gpt4scene.vlm.processor_tokens import counted_tokens
 from gpt4scene.vlm.protocol import Request, TokenRange
 from gpt4scene.vlm.text_tokens import text_tokens
@@ -297,6 +291,7 @@ def test_what_is_no_image_is_told_in_a_line(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    begin()  # the server, which needs seconds of its own
     folder = tmp_path_factory.mktemp("models")
     return {family: tiny_vlm(folder / family, family) for family in FAMILIES}
 
@@ -334,60 +329,17 @@ def test_a_folder_whose_processor_cannot_be_loaded_is_estimated_and_said_so(
     assert "cannot be loaded" in caplog.text
 
 
-@pytest.fixture(scope="module")
-def server(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real `transformers serve` of the tiny Qwen2.5-VL; gives its base URL."""
-    cache = tmp_path_factory.mktemp("hub")
-    (cache / "hub").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(models["qwen2_5_vl"])]
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "OMP_NUM_THREADS": "2"}
-    log = (cache / "log").open("wb")
-    process = subprocess.Popen(
-        [*command, "--host", "127.0.0.1", "--port", str(port)], env=environment, stdout=log, stderr=log
-    )
-    try:
-        for _ in range(600):
-            assert process.poll() is None, (cache / "log").read_text()[-2000:]
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-        log.close()
-
-
-def test_the_count_equals_the_usage_of_transformers_serve(server: str, models: dict[str, Path]) -> None:
-    import openai
-
-    model = str(models["qwen2_5_vl"])
-    client = openai.OpenAI(base_url=server, api_key="none", timeout=60, max_retries=0)
-    for images, (system, question) in zip(
-        [[], [_picture(448, 336)], [_picture(504, 476, name=f"{i}.jpg") for i in range(9)]],
-        itertools.product(["You see a room."], ["Which chair?", "Größe of <OBJ012>, 1.25 m?\n", "多少椅子？"]),
-        strict=True,
-    ):
-        shown = [
-            {"type": "image_url", "image_url": {"url": f"data:image/jpeg;base64,{base64.b64encode(i.read()).decode()}"}}
-            for i in images
-        ]
-        answer = client.chat.completions.create(
-            model=model,
-            messages=[
-                {"role": "system", "content": system},
-                {"role": "user", "content": [*shown, {"type": "text", "text": question}]},  # type: ignore[list-item]
-            ],
-            max_completion_tokens=2,
-        )
-        assert answer.usage is not None
-        request = _request(*images, Text(question), system=system)
-        counted = estimate_tokens(request, provider="openai", model=model, base_url=server)
-        assert counted == TokenRange(answer.usage.prompt_tokens, answer.usage.prompt_tokens)
+def test_the_count_equals_the_usage_of_transformers_serve(models: dict[str, Path]) -> None:
+    """Through the adapter, so that what it sends is what is counted."""
+    folder = str(models["qwen2_5_vl"])
+    shown = [[], [_picture(448, 336)], [_picture(504, 476, name=f"{i}.jpg") for i in range(9)]]
+    said = ["Which chair?", "Größe of <OBJ012>, 1.25 m?\n", "多少椅子？"]
+    with served(folder) as base_url:
+        model = OpenAIChat(f"openai:{folder}@{base_url}", folder, base_url)
+        for images, question, system in zip(shown, said, ["", "You see a room.", "You see a room."], strict=True):
+            request = Request(_request(*images, Text(question), system=system).conversation, max_new_tokens=2)
+            (reply,) = model.reply([request])
+            assert reply.usage is not None, reply.why
+            counted = reply.usage.input_tokens
+            assert model.estimate(request) == TokenRange(counted, counted)
+        model.close()

@@ -13,7 +13,7 @@ from gpt4scene.vlm.processor_tokens import counted_tokens
 from gpt4scene.vlm.protocol import Request, TokenRange
 from gpt4scene.vlm.text_tokens import text_tokens
 
-_OWN_HOSTS = ("openai.com", "openai.azure.com")
+_OFFICIAL_HOSTS = ("openai.com", "openai.azure.com")
 """Where the tables for OpenAI's models hold as they stand, subdomains too."""
 
 _PER_MESSAGE = TokenRange(3, 8)
@@ -40,7 +40,7 @@ def estimate_tokens(request: Request, *, provider: str, model: str, base_url: st
     Raises:
         UserError: an image is missing, or is none.
     """
-    own_server = provider == "openai" and not is_own_host(base_url)
+    own_server = provider == "openai" and not _is_official(base_url)
     sizes = tuple(image_size(image) for image in request.conversation.images)
     if own_server:
         counted = counted_tokens(request.conversation, sizes, model)
@@ -53,14 +53,6 @@ def estimate_tokens(request: Request, *, provider: str, model: str, base_url: st
         schema = text_tokens(json.dumps(request.json_schema, default=dict))
         ranges.append(TokenRange(0, schema.high + _SCHEMA_EXTRA))
     return TokenRange(sum(r.low for r in ranges), sum(r.high for r in ranges))
-
-
-def is_own_host(base_url: str | None) -> bool:
-    """Whether an address is OpenAI's own, or its models at Azure; None is."""
-    if base_url is None:
-        return True
-    host = urlsplit(base_url).hostname or ""
-    return any(host == own or host.endswith(f".{own}") for own in _OWN_HOSTS)
 
 
 def image_size(image: Image) -> tuple[int, int]:
@@ -76,6 +68,13 @@ def image_size(image: Image) -> tuple[int, int]:
     except OSError:
         return _size_of_bytes(image.path, image.read())  # which says what is wrong with it
     return _size_of_file(image.path, stat.st_size, stat.st_mtime_ns)
+
+
+def _is_official(base_url: str | None) -> bool:
+    if base_url is None:
+        return True
+    host = urlsplit(base_url).hostname or ""
+    return any(host == known or host.endswith(f".{known}") for known in _OFFICIAL_HOSTS)
 
 
 def _texts(conversation: Conversation) -> list[TokenRange]:
