@@ -3,12 +3,15 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from batch_server import BatchServer
 from box_scene import box_scene
 
 from gpt4scene.cli import answer_lines
@@ -94,7 +97,7 @@ def test_the_answer_is_streamed(
     folder: Path, replay: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pieces: list[str] = []
-    monkeypatch.setattr("gpt4scene.cli.ask.say", pieces.append)
+    monkeypatch.setattr("gpt4scene.cli.questioning.say", pieces.append)
     assert _run("ask", folder, "again", "-m", replay, "--no-picture") == 0
     assert pieces == ["It", " is", " <OBJ003>."]
 
@@ -111,6 +114,16 @@ def test_an_answer_that_cannot_be_printed_is_kept_all_the_same(
         _run("ask", folder, "nearest?", "-m", replay)
     assert _run("ask", folder, "nearest?", "-m", replay, "--no-picture") == 0
     assert capsys.readouterr().out.endswith("from the cache, nothing was sent\n")
+
+
+def test_a_closed_pipe_ends_without_a_traceback(folder: Path, replay: str) -> None:
+    command = [sys.executable, "-c", "from gpt4scene.cli.main import run; run()", "ask", str(folder), "again"]
+    process = subprocess.Popen([*command, "-m", replay], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 141 and "Traceback" not in said
 
 
 def test_the_same_question_again_costs_nothing(folder: Path, replay: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -445,3 +458,42 @@ def test_ctrl_c_ends_a_chat_cleanly(
     monkeypatch.setattr("sys.stdin", Typing("hello\n"))
     assert _run("chat", folder, "-m", replay) == 0
     assert capsys.readouterr().out.endswith("1 answered; $0.0000 in total\n")
+
+
+# ---------------------------------------------------------------- batches
+
+
+def test_a_batch_is_submitted_once_and_taken_when_it_is_there(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions, out, batch = tmp_path / "q.txt", tmp_path / "a.jsonl", tmp_path / "batch"
+    questions.write_text("Which is red?\nWhich is blue?\nmissed\n", encoding="utf-8")
+    failing = ["missed"]
+    with BatchServer(lambda asked: "expired" if any(f in asked for f in failing) else "ok") as server:
+        command = ("ask", folder, "-m", f"openai:gpt-4o@{server.url}", "--questions", questions, "--out", out)
+        command = (*command, "--batch", batch)
+        for _ in range(2):
+            assert _run(*command) == 1 and not out.exists()
+            assert "part 0: 3 requests, running" in capsys.readouterr().out
+        assert len(server.keys()) == 3
+        server.finish()
+        assert _run(*command) == 1 and not out.exists()
+        told = capsys.readouterr()
+        assert "1 failed and are submitted again" in told.err and "part 1: 1 requests, running" in told.out
+        failing.clear()
+        server.finish()
+        assert _run(*command) == 0
+        assert len(server.keys()) == 4
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(row["outcome"], row["cached"], row["unknown_ids"]) for row in rows] == [("answered", True, [12])] * 3
+    assert "3 from the cache, 0 sent" in capsys.readouterr().out
+
+
+def test_a_batch_is_for_many_questions_and_for_providers_that_have_them(
+    folder: Path, replay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "give them with --questions" in _fails(capsys, "ask", folder, "a", "-m", replay, "--batch", tmp_path / "b")
+    questions = tmp_path / "q.txt"
+    questions.write_text("a\n", encoding="utf-8")
+    many = ("--questions", questions, "--out", tmp_path / "o.jsonl", "--batch", tmp_path / "b")
+    assert "has no batches" in _fails(capsys, "ask", folder, "-m", replay, *many)

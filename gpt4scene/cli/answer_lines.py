@@ -46,7 +46,7 @@ def _box(scene: "Scene", instance: "SceneInstance") -> str:
     values = _box_values(instance)
     center = ", ".join(f"{value:.2f}" for value in values["center"])
     size = " x ".join(f"{value:.2f}" for value in values["size"])
-    return f"centre {center} {unit}, size {size} {unit}, yaw {values['yaw_deg']:.0f}°"
+    return f"centre {center} {unit}, size {size} {unit}, yaw {round(values['yaw_deg'])}°"
 
 
 def _box_values(instance: "SceneInstance") -> Mapping[str, Any]:

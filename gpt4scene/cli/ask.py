@@ -1,24 +1,22 @@
 """`gpt4scene ask`: questions about a scene, and answers that lead back to its objects."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from bev.errors import UserError
+from gpt4scene.cli.questioning import Questioning, ask_in_batches, ask_many, ask_one, requests_of, tell_plan
 
 if TYPE_CHECKING:
-    from gpt4scene.asking import Showing
     from gpt4scene.prompting.prompts import Expect, Style
     from gpt4scene.prompting.question_file import FileQuestion
     from gpt4scene.prompting.questions import Task
     from gpt4scene.scene.scene import Scene
     from gpt4scene.vlm.cache import AnswerCache
-    from gpt4scene.vlm.protocol import VLM, Request
+    from gpt4scene.vlm.protocol import VLM
 
 
 def ask(
@@ -42,6 +40,7 @@ def ask(
     temperature: float | None = None,
     questions: Path | None = None,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
+    batch: Path | None = None,
     picture: Path | None = None,
     no_picture: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
@@ -82,6 +81,8 @@ def ask(
         questions: a file of many: one per line, or .jsonl with {"question", "id", "task", "situation", "object",
             "expect", "style"} per line.
         out: where the answers to --questions go, one JSON object per line (.jsonl).
+        batch: a folder: the questions go to the provider's batches, at half the price and within a day; the same
+            command again takes what has come, until all is there (exit code 0).
         picture: where the picture goes; SCENE/answers/NUMBER-QUESTION.png when left out.
         no_picture: write none.
         json: print the answer as one JSON object.
@@ -106,7 +107,7 @@ def ask(
         "--picture": picture is not None,
         "--json": json and not dry_run,
     }
-    _check_many(questions, out, [name for name, is_given in given.items() if is_given], dry_run=dry_run)
+    _check_many(questions, out, batch, [name for name, is_given in given.items() if is_given], dry_run=dry_run)
     if picture is not None:
         check_picture(picture)
     if questions is None:
@@ -116,23 +117,26 @@ def ask(
     showing = Showing(preset, bev, marks, drop_marks, seed, frame_detail)
     how = {"in_flight": in_flight, "timeout_s": timeout_s, "device": device, "dtype": dtype}
     with opened(scene, model, cache, **how) as (loaded, vlm, answers):
-        run = _Run(
+        run = Questioning(
             scene=loaded,
             folder=scene,
             model=vlm,
             cache=answers,
             questions=asked,
-            requests=_requests(loaded, scene, vlm, showing, asked, max_new_tokens, temperature),
+            requests=requests_of(loaded, scene, vlm, showing, asked, max_new_tokens, temperature),
             retry_failed=retry_failed,
             max_cost_usd=max_cost,
         )
         if dry_run:
-            _tell_plan(run, max_new_tokens, as_json=json)
+            tell_plan(run, max_new_tokens, as_json=json)
         elif questions is None:
-            _ask_one(run, picture=picture, no_picture=no_picture, as_json=json)
+            ask_one(run, picture=picture, no_picture=no_picture, as_json=json)
         else:
             assert out is not None
-            _ask_many(run, out)
+            if batch is None:
+                ask_many(run, out)
+            else:
+                ask_in_batches(run, out, batch)
 
 
 @contextmanager
@@ -164,9 +168,13 @@ def check_numbers(max_new_tokens: int, temperature: float | None, max_cost: floa
             raise UserError(f"{option} {value}: must be 0 or more")
 
 
-def _check_many(questions: Path | None, out: Path | None, given: Sequence[str], *, dry_run: bool) -> None:
+def _check_many(
+    questions: Path | None, out: Path | None, batch: Path | None, given: Sequence[str], *, dry_run: bool
+) -> None:
     """Say which options do not go together; `given` are those that a single question takes."""
     if questions is None:
+        if batch is not None:
+            raise UserError(f"--batch {batch}: is for many questions; give them with --questions")
         if out is not None:
             raise UserError(f"--out {out}: is for many questions; give them with --questions, or take --json")
         return
@@ -196,162 +204,3 @@ def _single(
     question = Question(text, named, situation=situation, object_id=object_id, expect=expect, style=style)
     check_not_empty(question)
     return FileQuestion("1", question)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Questions that are about to be asked, and of whom."""
-
-    scene: "Scene"
-    folder: Path
-    model: "VLM"
-    cache: "AnswerCache"
-    questions: "Sequence[FileQuestion]"
-    requests: "Sequence[Request]"
-    retry_failed: bool
-    max_cost_usd: float | None
-
-
-def _requests(
-    scene: "Scene",
-    folder: Path,
-    model: "VLM",
-    showing: "Showing",
-    questions: "Sequence[FileQuestion]",
-    max_new_tokens: int,
-    temperature: float | None,
-) -> "list[Request]":
-    from gpt4scene.asking import check_named, show_scene
-    from gpt4scene.vlm.protocol import Request
-
-    shown = show_scene(scene, model.view_size, showing=showing, folder=folder)
-    requests = []
-    for asked in questions:
-        try:
-            check_named(asked.question, scene)
-            said = shown.conversation(asked.question.prompt(shown))
-        except UserError as error:
-            raise UserError(f"{asked.where}: {error}" if asked.where else str(error)) from error
-        requests.append(Request(said, max_new_tokens, temperature))
-    return requests
-
-
-def _tell_plan(run: _Run, max_new_tokens: int, *, as_json: bool) -> None:
-    from dataclasses import asdict
-    from json import dumps
-
-    from gpt4scene.cli.answer_lines import plan_lines
-    from gpt4scene.vlm.answering import plan
-
-    planned = plan(run.model, run.requests, cache=run.cache, retry_failed=run.retry_failed)
-    if as_json:
-        sys.stdout.write(f"{dumps({'model': run.model.name, **asdict(planned)})}\n")
-    else:
-        sys.stdout.write(plan_lines(planned, run.model, max_new_tokens))
-
-
-def _ask_one(run: _Run, *, picture: Path | None, no_picture: bool, as_json: bool) -> None:
-    from json import dumps
-
-    from gpt4scene.asking import answer_of, ids_of
-    from gpt4scene.cli import answer_lines
-    from gpt4scene.vlm.answering import ask_all
-
-    asked = ask_all(
-        run.model,
-        run.requests,
-        cache=run.cache,
-        retry_failed=run.retry_failed,
-        max_cost_usd=run.max_cost_usd,
-        on_text=None if as_json else say,
-    )
-    if asked.kept[0] is None:
-        raise UserError(asked.stopped)
-    question = run.questions[0].question
-    answer = answer_of(asked.kept[0], question, ids_of(run.scene))
-    drawn = None
-    if not no_picture and (answer.ids or picture is not None):
-        drawn = picture or answer_lines.next_picture(run.folder, question.text or f"object {question.object_id}")
-    if as_json:
-        row = _row(run, 0, answer_lines.answer_row(answer))
-        row |= {"objects": answer_lines.object_rows(run.scene, answer.ids), "units": run.scene.units}
-        row["picture"] = None if drawn is None else str(drawn)
-        sys.stdout.write(f"{dumps(row, ensure_ascii=False)}\n")
-    else:
-        sys.stdout.write("" if answer.text.endswith("\n") or not answer.text else "\n")
-        sys.stdout.write(answer_lines.object_lines(run.scene, answer.ids, answer.unknown_ids))
-        sys.stdout.write(answer_lines.took_line(answer, run.model.name))
-    if drawn is not None:
-        answer_lines.write_picture(drawn, run.scene, answer.ids)
-        sys.stdout.write("" if as_json else f"look at {drawn}\n")
-    if answer.outcome != "answered":
-        sys.stdout.flush()
-        sys.stderr.write(f"gpt4scene: {answer_lines.failure_line(answer)}\n")
-        raise SystemExit(1)
-
-
-def say(piece: str) -> None:
-    """Print a piece of an answer at once."""
-    from gpt4scene.cli.answer_lines import printable
-
-    # a pipe that was closed may not end a reply that is being paid for; the next line to be printed complains
-    with suppress(OSError):
-        sys.stdout.write(printable(piece))
-        sys.stdout.flush()
-
-
-def _row(run: _Run, position: int, answer: dict[str, Any]) -> dict[str, Any]:
-    """A question and its answer as one JSON object."""
-    asked = run.questions[position]
-    question = asked.question
-    row: dict[str, Any] = {"id": asked.id, "scene": run.scene.name, "task": question.task, "question": question.text}
-    row |= {"situation": question.situation} if question.situation is not None else {}
-    row |= {"object": question.object_id} if question.object_id is not None else {}
-    return row | {"asked": run.model.name} | answer
-
-
-def _ask_many(run: _Run, out: Path) -> None:
-    """Ask all, write a row for each that is known, print what they took; exit code 1 unless all were answered."""
-    from gpt4scene.asking import answer_of, ids_of
-    from gpt4scene.cli.answer_lines import answer_row
-    from gpt4scene.vlm.answering import ask_all
-    from gpt4scene.vlm.asked import Kept
-
-    known = ids_of(run.scene)
-    rows: dict[int, dict[str, Any]] = {}
-
-    def note(position: int, kept: Kept) -> None:
-        answer = answer_of(kept, run.questions[position].question, known)
-        rows[position] = _row(run, position, answer_row(answer))
-
-    try:
-        asked = ask_all(
-            run.model,
-            run.requests,
-            cache=run.cache,
-            retry_failed=run.retry_failed,
-            max_cost_usd=run.max_cost_usd,
-            progress=sys.stderr.isatty(),
-            on_kept=note,
-        )
-    finally:
-        # an interrupted run leaves what it has; the same command again takes that from the cache
-        _write_rows(out, [rows[position] for position in sorted(rows)])
-    unparsable = sum(row["outcome"] == "unparsable" for row in rows.values())
-    unread = f"; {unparsable} of the answers name no object where one was asked for" if unparsable else ""
-    sys.stdout.write(f"{asked.summary()}{unread}\nanswers are in {out}\n")
-    if asked.stopped:
-        sys.stderr.write(f"gpt4scene: {asked.stopped}\n")
-    if asked.stopped or any(row["outcome"] != "answered" for row in rows.values()):
-        sys.stdout.flush()
-        raise SystemExit(1)
-
-
-def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    from json import dumps
-
-    from gpt4scene.scene.atomic import write_bytes, write_errors
-
-    text = "".join(f"{dumps(row, ensure_ascii=False)}\n" for row in rows)
-    with write_errors(path.resolve().parent):
-        write_bytes(path, text.encode("utf-8", "backslashreplace"))

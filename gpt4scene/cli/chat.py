@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from bev.errors import UserError
-from gpt4scene.cli.ask import check_numbers, opened, say
+from gpt4scene.cli.ask import check_numbers, opened
+from gpt4scene.cli.questioning import say
 
 if TYPE_CHECKING:
     from gpt4scene.asking import Answer

@@ -29,6 +29,8 @@ Every command takes --debug, which shows the traceback of an error; --version al
 
 _OF_THE_DISK = (errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN)
 """What a disk, a phone that was unplugged, or missing rights say of any of a capture's many files."""
+CLOSED = 141
+"""Exit code of a command whose output was closed by the program that read it."""
 INTERRUPTED = 130
 """Exit code: 128 and the number of the signal, as shells have it."""
 
@@ -67,7 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
-    code = main()
+    try:
+        code = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read our output has had enough; what is still unwritten must not complain at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = CLOSED
     if code == INTERRUPTED:
         # a compiled module that was half loaded would end the process with a code of its own
         sys.stdout.flush()
