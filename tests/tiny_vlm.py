@@ -4,9 +4,14 @@ Weights are drawn wider than transformers does by itself: then pictures move the
 different texts. Layout of tokens and templates follows the published models of each family; widths and depths do not.
 """
 
+import io
 import json
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+from gpt4scene.prompting.conversation import Image
 
 FAMILIES = ("qwen2_5_vl", "qwen2_vl", "qwen3_vl", "internvl", "llava_onevision")
 
@@ -78,11 +83,11 @@ def tiny_vlm(
         folder: where it goes; made if it is not there.
         family: one of `FAMILIES`.
         seed: of the weights.
-        hidden: width of the language model, a multiple of 32; its heads are 16 wide, from 1024 on 64.
+        hidden: width of the language model, a multiple of 32; its heads are 16 wide, from 512 on 64.
         layers: depth of the language model.
         vision_hidden: width of the vision tower, a multiple of 64.
         vision_layers: depth of the vision tower, 2 or more.
-        generation: fields of generation_config.json beside the end tokens, such as `{"repetition_penalty": 1.05}`.
+        generation: fields of generation_config.json, such as `{"repetition_penalty": 1.05}`.
     """
     import torch
     from transformers import AutoModelForImageTextToText, GenerationConfig
@@ -94,7 +99,8 @@ def tiny_vlm(
     model: Any = AutoModelForImageTextToText.from_config(config)
     _widen(model, seed)
     ends = [tokenizer.convert_tokens_to_ids(token) for token in ("<|im_end|>", "<|endoftext|>")]
-    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=ends[1], **(generation or {}))
+    settings = {"eos_token_id": ends, "pad_token_id": ends[1]} | (generation or {})
+    model.generation_config = GenerationConfig(**settings)
     model.save_pretrained(folder)
     _processor(family, tokenizer).save_pretrained(folder)
     return folder
@@ -117,6 +123,25 @@ def tiny_adapter(folder: Path | str, base: Path | str, *, seed: int = 0, rank: i
     tuned.peft_config["default"].base_model_name_or_path = str(base)
     tuned.save_pretrained(str(folder))
     return Path(folder)
+
+
+_SIZES = {"qwen3_vl": (256, 256), "internvl": (448, 448), "llava_onevision": (384, 288)}
+
+
+def mosaics(family: str, count: int, seed: int) -> tuple[Image, ...]:
+    """Pictures of random tiles, PNG, of a size that the family takes as it is; two sizes by turns where it may be."""
+    from PIL import Image as Picture
+
+    rng = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        width, height = _SIZES.get(family, ((168, 112), (84, 140))[index % 2])
+        tiles = rng.integers(0, 256, (height // 14 + 1, width // 14 + 1, 3), dtype=np.uint8)
+        pixels = tiles.repeat(14, 0).repeat(14, 1)[:height, :width]
+        file = io.BytesIO()
+        Picture.fromarray(pixels).save(file, "png")
+        made.append(Image(f"{seed}-{index}.png", data=file.getvalue()))
+    return tuple(made)
 
 
 def parameter_count(folder: Path | str) -> int:
@@ -161,7 +186,7 @@ def _tokenizer(family: str) -> Any:
 def _config(family: str, tokenizer: Any, hidden: int, layers: int, vision_hidden: int, vision_layers: int) -> Any:
     from transformers import AutoConfig
 
-    head = 64 if hidden >= 1024 else 16
+    head = 64 if hidden >= 512 else 16
     text: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden,

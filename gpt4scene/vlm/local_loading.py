@@ -41,6 +41,9 @@ def load_processor(files: ModelFiles) -> Any:
             f"{files.folder}: its processor does not load ({_one_line(error)}); download the tokenizer, "
             "preprocessor_config.json and chat template too"
         ) from error
+    token = getattr(processor, "image_token", None)
+    if token is None or token not in processor.tokenizer.get_vocab():  # as when its file is not there
+        raise UserError(f"{files.folder}: its tokenizer knows no images; download tokenizer.json too")
     if not getattr(processor, "chat_template", None):
         raise UserError(f"{files.folder}: has no chat template; download chat_template.jinja (or .json) too")
     return processor
@@ -68,7 +71,7 @@ def load_model(files: ModelFiles, *, device: str, dtype: str) -> Any:
         raise UserError(
             f"{files.folder}: does not fit into the memory of {device}; give another device, or a smaller model"
         ) from error
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, require("safetensors", "local").SafetensorError) as error:
         raise UserError(f"{files.folder}: does not load ({_one_line(error)})") from error
     lost = sorted([*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])])
     if lost:
@@ -87,6 +90,7 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     peft loads with a warning, or none, what does not match, and the answers are then those of the base model.
     """
     peft = require("peft", "local")
+    broken = require("safetensors", "local").SafetensorError
     try:
         config = peft.PeftConfig.from_pretrained(str(adapter))
         if config.is_prompt_learning or config.is_adaption_prompt:
@@ -94,7 +98,7 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         config.inference_mode = True
         tuned = peft.PeftModel(model, config, autocast_adapter_dtype=False)
         loaded = tuned.load_adapter(str(adapter), "default", autocast_adapter_dtype=False)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, broken) as error:
         raise UserError(f"{adapter}: does not fit the model ({_one_line(error)}); was it tuned on another?") from error
     _check_keys(adapter, loaded.missing_keys, loaded.unexpected_keys)
     return tuned.get_base_model()
