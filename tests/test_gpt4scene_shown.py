@@ -68,6 +68,15 @@ def test_the_digits_survive_the_file(scene: Scene) -> None:
     assert boxes.mean() < 4  # 10 with the colours at half resolution
 
 
+@pytest.mark.parametrize("longest_px", [500, 300])
+def test_a_grid_stays_within_what_the_model_takes_without_scaling_it_down(scene: Scene, longest_px: int) -> None:
+    free = show(scene, size=SIZE, preset=GRID)
+    held = show(scene, size=replace(SIZE, longest_px=longest_px), preset=GRID)
+    assert max(free.sizes[0]) > longest_px >= max(held.sizes[0]) > longest_px - 3 * SIZE.multiple_of
+    assert held.sizes[0] == _pixels(held)[0].shape[1::-1]
+    assert show(scene, size=replace(SIZE, longest_px=longest_px)).sizes == show(scene, size=SIZE).sizes
+
+
 def test_images_come_in_order_and_the_birds_eye_view_is_looked_at_closely(scene: Scene) -> None:
     separate = show(scene, size=SIZE, frame_detail="low")
     assert _names(separate) == ["bev.jpg", "000120.jpg", "000130.jpg", "000140.jpg"]
@@ -187,6 +196,7 @@ def test_other_numbers_change_the_numbers_and_nothing_else(scene: Scene) -> None
 def test_only_a_metric_scene_is_told_in_metres(scene: Scene) -> None:
     camera = scene.views(224, 168, 28).bev_camera
     made = show(scene, size=SIZE)
+    assert made.bev_metres is not None
     assert made.bev_metres == (
         pytest.approx(camera.width * camera.metres_per_pixel),
         pytest.approx(camera.height * camera.metres_per_pixel),

@@ -23,7 +23,9 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_it_is_a_model() -> None:
     model = AnthropicMessages("anthropic:claude-opus-4-8", "claude-opus-4-8")
-    assert isinstance(model, VLM) and model.prefix_discount and model.view_size == ViewSize(560, 420, 28)
+    assert (
+        isinstance(model, VLM) and model.prefix_discount and model.view_size == ViewSize(560, 420, 28, longest_px=1568)
+    )
     assert model.identity == "anthropic https://api.anthropic.com claude-opus-4-8"
     assert model.price is not None
     assert model.estimate(question()).low > 0

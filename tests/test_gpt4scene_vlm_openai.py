@@ -394,15 +394,15 @@ def test_a_quality_is_lowered_once_for_many_threads() -> None:
 @pytest.mark.parametrize(
     ("model", "size"),
     [
-        ("gpt-4o", ViewSize(512, 512, 1)),
-        ("gpt-4.1-mini", ViewSize(512, 384, 32)),
-        ("gpt-6-astra", ViewSize(512, 384, 32)),
-        ("Qwen/Qwen2.5-VL-7B-Instruct", ViewSize(560, 420, 28)),
-        ("Qwen3-VL-8B", ViewSize(512, 384, 32)),
-        ("OpenGVLab/InternVL3-8B", ViewSize(448, 448, 1)),
-        ("claude-opus-4-8", ViewSize(560, 420, 28)),
+        ("gpt-4o", ViewSize(512, 512, 1, longest_px=2048)),
+        ("gpt-4.1-mini", ViewSize(512, 384, 32, longest_px=2048)),
+        ("gpt-6-astra", ViewSize(512, 384, 32, longest_px=2048)),
+        ("Qwen/Qwen2.5-VL-7B-Instruct", ViewSize(504, 504, 28)),
+        ("Qwen3-VL-8B", ViewSize(512, 512, 32)),
+        ("OpenGVLab/InternVL3-8B", ViewSize(448, 448, 448)),
+        ("claude-opus-4-8", ViewSize(560, 420, 28, longest_px=1568)),
         ("gemini-3.5-flash", ViewSize(768, 576, 1)),
-        ("somebody/tuned", ViewSize(512, 512, 1)),
+        ("somebody/tuned", ViewSize(512, 512, 1, longest_px=2048)),
     ],
 )
 def test_sizes_of_views(model: str, size: ViewSize) -> None:

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from gpt4scene.prompting.conversation import Conversation, Detail, Image, Messag
 from gpt4scene.prompting.presets import PRESETS, Preset, choose_frames
 from gpt4scene.prompting.prompts import system_prompt
 from gpt4scene.scene.atomic import CACHE_NAME
-from gpt4scene.scene.composite import compose_images
+from gpt4scene.scene.composite import compose_images, grid_shape
 from gpt4scene.scene.contents import SceneContents, SceneFrame
 from gpt4scene.scene.document import frame_name
 from gpt4scene.scene.views import Views, views_at
@@ -117,6 +117,8 @@ def show(
     if not bev and not frames:
         raise UserError(f"scene {scene.name}: has no frames, so without the bird's-eye view nothing would be shown")
     dropped = dropped_ids(scene, frames, drop_marks_share, seed) if marks else frozenset[int]()
+    if preset.layout == "grid" and frames:
+        size = cell_size(size, *grid_shape(len(frames)))
     drawing = _Drawing(scene, frames, preset, size, bev, marks, dropped)
     kept = _kept(drawing, folder) if folder is not None else _draw(drawing)
     grid = preset.layout == "grid"
@@ -133,6 +135,15 @@ def show(
         has_bev=bev,
         bev_metres=kept.bev_metres if bev and scene.is_metric else None,
     )
+
+
+def cell_size(size: ViewSize, rows: int, columns: int) -> ViewSize:
+    """The size of a cell, so that the grid stays within what the model takes without scaling it down, marks and all."""
+    if size.longest_px is None:
+        return size
+    scale = min(1.0, size.longest_px / (columns * size.width), size.longest_px / (rows * size.height))
+    width, height = (int(side * scale) // size.multiple_of * size.multiple_of for side in (size.width, size.height))
+    return replace(size, width=width, height=height)
 
 
 def dropped_ids(scene: SceneContents, frames: Collection[SceneFrame], share: float, seed: int) -> frozenset[int]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from bev.errors import UserError
 from gpt4scene.vlm.protocol import ViewSize
+from gpt4scene.vlm.view_sizes import INTERNVL, LLAVA_ONEVISION, QWEN2, QWEN3
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,15 @@ class Family:
 
 _MERGER = ("visual", "merger")
 _PROJECTOR = ("multi_modal_projector",)
-_QWEN2 = Family(ViewSize(504, 504, 28), _MERGER, "image_grid_thw", {}, True)
-_QWEN3 = Family(ViewSize(512, 512, 32), _MERGER, "image_grid_thw", {}, True)
+_QWEN2 = Family(QWEN2, _MERGER, "image_grid_thw", {}, True)
+_QWEN3 = Family(QWEN3, _MERGER, "image_grid_thw", {}, True)
 FAMILIES: Mapping[str, Family] = {
     "qwen2_vl": _QWEN2,
     "qwen2_5_vl": _QWEN2,
     "qwen3_vl": _QWEN3,
     # an image of more than one tile costs as many times the tokens, and tiles cut the marks
-    "internvl": Family(ViewSize(448, 448, 448), _PROJECTOR, None, {"crop_to_patches": False}, False),
-    # several images are padded to a square each, then brought to 384x384
-    "llava_onevision": Family(ViewSize(384, 384, 1), _PROJECTOR, "image_sizes", {}, False),
+    "internvl": Family(INTERNVL, _PROJECTOR, None, {"crop_to_patches": False}, False),
+    "llava_onevision": Family(LLAVA_ONEVISION, _PROJECTOR, "image_sizes", {}, False),
 }
 """By `model_type` of config.json."""
 

@@ -91,8 +91,13 @@ class ViewSize:
     """At which size a model takes images without resampling them, as `Scene.views` wants it."""
 
     width: int
+    """Pixels, of a view that is wider than high; a view that is higher than wide has the two turned."""
     height: int
+    """Pixels, likewise."""
     multiple_of: int
+    """What the sides must be multiples of."""
+    longest_px: int | None = None
+    """The side from which on an image is scaled down, which a grid of views must stay within; None: there is none."""
 
 
 @runtime_checkable

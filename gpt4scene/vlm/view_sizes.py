@@ -8,24 +8,29 @@ import re
 
 from gpt4scene.vlm.protocol import ViewSize
 
+# patches of 14 px, merged by two (transformers' configuration_qwen2_vl)
+QWEN2 = ViewSize(504, 504, 28)
+# patches of 16 px, merged by two (transformers' configuration_qwen3_vl)
+QWEN3 = ViewSize(512, 512, 32)
+# a single tile; a frame is stretched to it before its marks are drawn, not after (transformers' processing_internvl)
+INTERNVL = ViewSize(448, 448, 448)
+# several images are padded to a square each, then brought to 384x384 (transformers' processing_llava_onevision)
+LLAVA_ONEVISION = ViewSize(384, 384, 1)
+
 _SIZES: tuple[tuple[str, ViewSize], ...] = (
-    # tiles of 448 px; a single one is 448x448 (transformers' processing_internvl); before the family of its text model
-    (r"internvl", ViewSize(448, 448, 1)),
-    # 384 px squares (transformers' processing_llava_onevision)
-    (r"llava[-_.]?(one[-_.]?vision|ov)", ViewSize(384, 384, 1)),
-    # patches of 16 px, merged by two (transformers' configuration_qwen3_vl)
-    (r"qwen[-_.]?3", ViewSize(512, 384, 32)),
-    # patches of 14 px, merged by two (transformers' configuration_qwen2_vl)
-    (r"qwen[-_.]?2|qvq", ViewSize(560, 420, 28)),
+    (r"internvl", INTERNVL),  # before the family of its text model
+    (r"llava[-_.]?(one[-_.]?vision|ov)", LLAVA_ONEVISION),
+    (r"qwen[-_.]?3", QWEN3),
+    (r"qwen[-_.]?2|qvq", QWEN2),
     # squares of 28 px (platform.claude.com/docs/en/build-with-claude/vision)
-    (r"claude", ViewSize(560, 420, 28)),
+    (r"claude", ViewSize(560, 420, 28, longest_px=1568)),
     # tiles of 768 px up to 2.5, a fixed number of tokens since (ai.google.dev/gemini-api/docs/tokens)
     (r"gemini", ViewSize(768, 576, 1)),
     # patches of 32 px; the others of OpenAI take tiles of 512 px, of which an image within 512x512 is one
     # (developers.openai.com/api/docs/guides/images-vision)
-    (r"(gpt-4\.1|gpt-5)-(mini|nano)|o4-mini|gpt-5\.[2-9]|gpt-[6-9]", ViewSize(512, 384, 32)),
+    (r"(gpt-4\.1|gpt-5)-(mini|nano)|o4-mini|gpt-5\.[2-9]|gpt-[6-9]", ViewSize(512, 384, 32, longest_px=2048)),
 )
-_OTHERS = ViewSize(512, 512, 1)
+_OTHERS = ViewSize(512, 512, 1, longest_px=2048)
 
 
 def view_size_of(model: str) -> ViewSize:
