@@ -105,6 +105,35 @@ def test_settings_that_only_generate_follows_are_left_to_it(tmp_path: Path, capl
     requests = [_ask(mosaics("qwen2_5_vl", count, seed=1), QUESTIONS[0]) for count in (2, 1, 2)]
     with caplog.at_level(logging.WARNING):
         replies = _local(folder).reply(requests)
+    assert [reply.text for reply in replies] == [PlainModel(folder).text(request) for request in requests]
+    assert "read anew for every question" in caplog.text and "num_beams=2" in caplog.text
+
+
+def test_layers_that_forget_are_left_to_generate(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tiny_vlm(tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] |= {"use_sliding_window": True, "sliding_window": 64, "max_window_layers": 1}
+    del config["text_config"]["layer_types"]
+    (folder / "config.json").write_text(json.dumps(config))
+    requests = [_ask(mosaics("qwen2_5_vl", count, seed=1), QUESTIONS[1]) for count in (2, 1)]
+    pieces: list[str] = []
+    model = _local(folder)
+    texts = [model.reply([request], pieces.append)[0].text for request in requests]
+    assert texts == [PlainModel(folder).text(request) for request in requests]
+    assert "".join(pieces) == "".join(texts) and len(pieces) > 2
+    assert "sliding_attention" in caplog.text
+
+
+def test_an_answer_ends_where_the_model_ends_it(qwen: Path, tmp_path: Path) -> None:
+    requests = [_ask(mosaics("qwen2_5_vl", 2, seed=1), question, 12) for question in QUESTIONS]
+    cut = _local(qwen).reply(requests)
+    assert [reply.outcome for reply in cut] == ["truncated"] * 3
+    assert all(reply.usage and reply.usage.output_tokens == 12 and reply.why for reply in cut)
+    plain = PlainModel(qwen)
+    inputs = plain.inputs(requests[0])
+    written = plain.model.generate(**inputs, max_new_tokens=12, do_sample=False)[0, inputs["input_ids"].shape[1] :]
+    end = int(written[6])
+    replies = _local(tiny_vlm(tmp_path, seed=3, generation={"eos_token_id": [0, end]})).reply(requests)
     stopped = written.tolist().index(end)
     assert replies[0].text == plain.processor.tokenizer.decode(written[:stopped], skip_special_tokens=True)
     assert (replies[0].outcome, replies[0].why) == ("answered", "")
