@@ -79,12 +79,12 @@ def test_questions_over_several_scenes_are_answered_as_each_alone(family: str, t
 
 
 def test_a_scene_asked_again_after_another_gets_its_own_answers(qwen: Path) -> None:
-    first, second = mosaics("qwen2_5_vl", 2, seed=1), mosaics("qwen2_5_vl", 3, seed=2)
-    model = _local(qwen)
-    texts = [model.reply([_ask(images, QUESTIONS[0])])[0].text for images in (first, second, first, first[::-1])]
-    plain = PlainModel(qwen)
-    assert texts == [plain.text(_ask(i, QUESTIONS[0])) for i in (first, second, first, first[::-1])]
-    assert len(set(texts)) == 3
+    first, second, alike = (mosaics("qwen2_5_vl", count, seed=seed) for count, seed in ((2, 1), (3, 2), (2, 3)))
+    model, plain = _local(qwen), PlainModel(qwen)
+    shown = (first, second, first, alike, first[::-1], first)
+    texts = [model.reply([_ask(images, QUESTIONS[0])])[0].text for images in shown]
+    assert texts == [plain.text(_ask(images, QUESTIONS[0])) for images in shown]
+    assert len(set(texts)) == 4
 
 
 @pytest.mark.parametrize(
