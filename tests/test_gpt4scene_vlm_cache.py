@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -207,28 +208,51 @@ def test_threads_share_a_cache(cache: AnswerCache) -> None:
     assert cache.spent_usd(keys) == 160
 
 
-def test_processes_open_a_new_cache_and_write_to_it_at_once(tmp_path: Path) -> None:
-    code = (
-        "import sys\n"
-        "from gpt4scene.vlm.cache import AnswerCache\n"
-        "from gpt4scene.vlm.protocol import Reply\n"
-        "sys.stdin.readline()\n"
-        "with AnswerCache(sys.argv[1]) as cache:\n"
-        "    for i in range(100):\n"
-        "        key = f'{sys.argv[2]} {i}'\n"
-        "        cache.finished(key, Reply(key, 'answered', 'm'), 0.5, attempt=cache.started(key, 1.0))\n"
-    )
-    path = tmp_path / "new" / "answers.sqlite"
-    command = [sys.executable, "-c", code, str(path)]
-    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    processes = [subprocess.Popen([*command, str(number)], **pipes) for number in range(6)]
-    for process in processes:
+def _at_once(processes: int, code: str, *arguments: object) -> None:
+    """Run code in several processes that know the cache, their number and the arguments, and start together."""
+    ready = "import sys, time\nfrom gpt4scene.vlm.cache import AnswerCache\nfrom gpt4scene.vlm.protocol import Reply\n"
+    command = [sys.executable, "-c", f"{ready}print(flush=True)\nsys.stdin.readline()\n{code}"]
+    running = [
+        subprocess.Popen(
+            [*command, str(number), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        for number in range(processes)
+    ]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in running:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    for process in processes:
+    for process in running:
         _, said = process.communicate(timeout=60)
         assert process.returncode == 0, said
+
+
+def test_processes_begin_a_new_cache_at_once(tmp_path: Path) -> None:
+    code = (
+        "for i in range(80):\n"
+        "    time.sleep(max(0.0, float(sys.argv[3]) + i * 0.03 - time.time()))\n"
+        "    AnswerCache(f'{sys.argv[2]}/{i}/answers.sqlite').close()\n"
+    )
+    _at_once(6, code, tmp_path, time.time() + 2)
+
+
+def test_processes_write_at_once(tmp_path: Path) -> None:
+    code = (
+        "with AnswerCache(sys.argv[2]) as cache:\n"
+        "    for i in range(100):\n"
+        "        key = f'{sys.argv[1]} {i}'\n"
+        "        cache.finished(key, Reply(key, 'answered', 'm'), 0.5, attempt=cache.started(key, 1.0))\n"
+    )
+    path = tmp_path / "answers.sqlite"
+    _at_once(6, code, path)
     keys = [f"{number} {i}" for number in range(6) for i in range(100)]
     with AnswerCache(path) as cache:
         assert [reply and reply.text for reply in map(cache.get, keys)] == keys

@@ -6,7 +6,7 @@ import pytest
 
 from gpt4scene.prompting.conversation import Conversation, Image, Message, Text
 from gpt4scene.vlm.protocol import Request
-from gpt4scene.vlm.scheduling import WAVES_WAITING, Schedule, grouped
+from gpt4scene.vlm.scheduling import Schedule, grouped
 
 
 def request(scene: str, question: str = "What?", max_new_tokens: int = 512) -> Request:
@@ -89,7 +89,7 @@ def test_a_scene_is_finished_within_a_few_rounds_of_its_beginning(sizes: tuple[i
     sent = rounds(Schedule(groups, in_flight=16, prefix_discount=True))
     round_of = {question: i for i, together in enumerate(sent) for question in flat(together)}
     waits = [round_of[group[-1]] - round_of[group[0]] for group in groups]
-    assert max(waits) <= max(sizes) / 16 + WAVES_WAITING + 2
+    assert max(waits) <= max(sizes) / 16 + 4
 
 
 def test_the_others_of_a_scene_wait_for_its_first() -> None:

@@ -223,7 +223,7 @@ class AnswerCache:
 
 
 _LOST = (
-    "SELECT cost_high_usd FROM attempts WHERE key = ? AND finished_at IS NULL AND id >"
+    "SELECT cost_high_usd FROM attempts WHERE key = ? AND id >"
     " (SELECT COALESCE(MAX(id), 0) FROM attempts WHERE key = ? AND finished_at IS NOT NULL)"
 )
 
@@ -271,7 +271,8 @@ def _connect(path: Path) -> sqlite3.Connection:
     with ExitStack() as opened:
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         opened.callback(connection.close)
-        _is_new(connection, path)  # before anything is changed of a file that is not ours
+        with _transaction(connection, "DEFERRED"):
+            _is_new(connection, path)  # before anything is changed of a file that is not ours
         _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("PRAGMA synchronous = NORMAL")
         with _transaction(connection):  # which also shows whether the file may be written
@@ -306,10 +307,10 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 @contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything within, or nothing, whatever ends it."""
+def _transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Everything within, or nothing, whatever ends it; what is read within is of one moment."""
     with connection:
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(f"BEGIN {kind}")
         yield
 
 
