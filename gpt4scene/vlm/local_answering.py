@@ -109,8 +109,6 @@ class Answering:
         torch = require("torch", "local")
         core = core_of(self._model)
         inputs = self._inputs(prompt)
-        if hasattr(core, "rope_deltas"):
-            core.rope_deltas = None  # those of the question before
         beams = (self._settings.num_beams or 1) > 1
         devices = [core.device] if core.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
