@@ -419,6 +419,22 @@ def test_a_bug_in_an_adapter_is_not_swallowed(cache: AnswerCache, in_flight: int
     assert len(cache.lost(keys[2])) == 1  # it was sent, and may have been paid
 
 
+def test_a_caller_that_breaks_off_keeps_what_was_under_way(cache: AnswerCache) -> None:
+    def on_kept(position: int, kept: Kept) -> None:
+        raise RuntimeError("enough")
+
+    gate = threading.Barrier(4)
+
+    def answers(question: str) -> Reply:
+        time.sleep(0.1 * gate.wait(timeout=20))
+        return said(question)
+
+    model = FakeVLM(answers, in_flight=4)
+    with pytest.raises(RuntimeError, match="enough"):
+        ask_all(model, requests(20), cache=cache, on_kept=on_kept)
+    assert sum(cache.get(request_key(model, one)) is not None for one in requests(20)) >= 2
+
+
 def test_ctrl_c_keeps_what_is_there_and_leaves_the_rest_open(cache: AnswerCache) -> None:
     gate, closing = threading.Barrier(4), threading.Event()
 

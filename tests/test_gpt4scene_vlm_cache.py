@@ -326,7 +326,7 @@ def test_a_file_that_may_only_be_read_is_told(tmp_path: Path) -> None:
     path.chmod(0o400)
     if os.access(path, os.W_OK):
         pytest.skip("this user may write everything")
-    with pytest.raises(UserError, match="name another file with GPT4SCENE_CACHE"):
+    with pytest.raises(UserError, match="name another file with --cache or GPT4SCENE_CACHE"):
         AnswerCache(path)
 
 

@@ -181,9 +181,9 @@ class _Run:
             self._send_and_take_in(threads)
         except KeyboardInterrupt:
             self.model.close()
-            self._take_in_last()
             raise
         finally:
+            self._take_in_last()
             if threads is not None:
                 threads.shutdown(wait=False, cancel_futures=True)
         if self._fault is not None:
@@ -264,6 +264,7 @@ class _Run:
                 self._turned_away(sent, fault)
 
     def _take_in_last(self) -> None:
+        """Where the run broke off, keep what still comes soon."""
         self._leaving = True
         until = time.monotonic() + _FAREWELL_S
         while self._out and time.monotonic() < until:

@@ -53,11 +53,11 @@ _TABLES = (
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "is no cache of answers; give another file, or move it away",
     sqlite3.SQLITE_CORRUPT: "the cache of answers is damaged; move it away, a new one is begun then",
-    sqlite3.SQLITE_FULL: "the disk is full; free some space, or keep answers elsewhere with GPT4SCENE_CACHE",
-    sqlite3.SQLITE_READONLY: "may not be written; keep answers elsewhere with GPT4SCENE_CACHE",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened; keep answers elsewhere with GPT4SCENE_CACHE",
-    sqlite3.SQLITE_PERM: "may not be opened; keep answers elsewhere with GPT4SCENE_CACHE",
-    sqlite3.SQLITE_IOERR: "the disk cannot be read or written; keep answers elsewhere with GPT4SCENE_CACHE",
+    sqlite3.SQLITE_FULL: "the disk is full; free some space, or keep answers elsewhere with --cache or GPT4SCENE_CACHE",
+    sqlite3.SQLITE_READONLY: "may not be written; keep answers elsewhere with --cache or GPT4SCENE_CACHE",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened; keep answers elsewhere with --cache or GPT4SCENE_CACHE",
+    sqlite3.SQLITE_PERM: "may not be opened; keep answers elsewhere with --cache or GPT4SCENE_CACHE",
+    sqlite3.SQLITE_IOERR: "the disk cannot be read or written; keep answers elsewhere with --cache or GPT4SCENE_CACHE",
     sqlite3.SQLITE_BUSY: f"another process has held it for over {_BUSY_S:.0f} s; end that one first",
     sqlite3.SQLITE_LOCKED: f"another process has held it for over {_BUSY_S:.0f} s; end that one first",
 }
@@ -299,10 +299,10 @@ def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
     if application == _APPLICATION_ID:
         raise UserError(
             f"{path}: a cache of answers of version {version}, this program reads {_SCHEMA_VERSION};"
-            " name another with GPT4SCENE_CACHE"
+            " name another with --cache or GPT4SCENE_CACHE"
         )
     if application or version or connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]:
-        raise UserError(f"{path}: a database of something else; keep answers elsewhere with GPT4SCENE_CACHE")
+        raise UserError(f"{path}: a database of something else; keep answers elsewhere with --cache or GPT4SCENE_CACHE")
     return True
 
 
@@ -339,5 +339,6 @@ def _told(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: {advice} (SQLite: {error})") from error
     except OSError as error:
         raise UserError(
-            f"{path}: no cache of answers can be kept there ({error.strerror}); name another file with GPT4SCENE_CACHE"
+            f"{path}: no cache of answers can be kept there ({error.strerror});"
+            " name another file with --cache or GPT4SCENE_CACHE"
         ) from error
