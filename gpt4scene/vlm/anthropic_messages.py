@@ -113,7 +113,7 @@ class AnthropicMessages(HostedVLM):
             return Reply(text, "refused", model, usage, one_line(why))
         if stopped in ("max_tokens", "model_context_window_exceeded"):
             written = f" after {usage.output_tokens} tokens" if usage else ""
-            why = f"the answer was cut{written}; --max-new-tokens allows more"
+            why = f"cut{written}"
             return Reply(text, "truncated", model, usage, why)
         if not text.strip():
             return Reply(text, "failed", model, usage, "the answer is empty")

@@ -146,7 +146,7 @@ class LocalVLM:
         usage = Usage(written.input_tokens, written.output_tokens, written.cached_tokens)
         if written.ended:
             return Reply(written.text, "answered", self._model_name, usage)
-        why = f"cut at {written.output_tokens} tokens"
+        why = f"cut after {written.output_tokens} tokens"
         return Reply(written.text, "truncated", self._model_name, usage, why)
 
 

@@ -110,7 +110,7 @@ class OpenAIChat(HostedVLM):
             return Reply(text, "refused", model, usage, "the server's content filter ended the answer")
         if finish == "length":
             written = f" after {usage.output_tokens} tokens" if usage else ""
-            why = f"the answer was cut{written}; --max-new-tokens allows more"
+            why = f"cut{written}"
             return Reply(text, "truncated", model, usage, why)
         if not text.strip():
             return Reply(text, "failed", model, usage, "the answer is empty")
