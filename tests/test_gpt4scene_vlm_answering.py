@@ -57,6 +57,9 @@ class FakeVLM:
         self.under_way = self.most_under_way = 0
         self._lock = threading.Lock()
 
+    def max_output_tokens(self, request: Request) -> int:
+        return request.max_new_tokens
+
     def estimate(self, request: Request) -> TokenRange:
         return self.tokens
 

@@ -36,6 +36,9 @@ class PricedChat(OpenAIChat):
         self.price = PRICE
         self.identity = "priced m"  # the same at whichever port
 
+    def max_output_tokens(self, request: Request) -> int:
+        return request.max_new_tokens
+
     def estimate(self, request: Request) -> TokenRange:
         """By the rule of the server, of which one end of the range is true."""
         letters = sum(len(message.text) for message in request.conversation.messages)

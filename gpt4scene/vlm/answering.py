@@ -11,7 +11,7 @@ from gpt4scene.vlm.asked import Asked, Kept, shown_progress
 from gpt4scene.vlm.cache import AnswerCache, request_key
 from gpt4scene.vlm.protocol import VLM, Reply, Request, TokenRange, Usage
 from gpt4scene.vlm.scheduling import Schedule, grouped
-from gpt4scene.vlm.spending import Outlay, Spending, lower_usd, output_tokens, sum_of, upper_usd
+from gpt4scene.vlm.spending import Outlay, Spending, lower_usd, sum_of, upper_usd
 
 _WAKE_S = 0.5
 """How long to wait at a time: some systems hold Ctrl-C back while a thread waits."""
@@ -98,7 +98,8 @@ def plan(model: VLM, requests: Sequence[Request], *, cache: AnswerCache, retry_f
             lower_usd(price, r.low, discount=discount) for r, discount in zip(ranges.values(), discounts, strict=True)
         )
         own = {
-            key: upper_usd(price, ranges[key].high, output_tokens(model, requests[at])) for key, at in missing.items()
+            key: upper_usd(price, ranges[key].high, model.max_output_tokens(requests[at]))
+            for key, at in missing.items()
         }
         high = sum(cost + sum_of(cache.lost(key), cost) for key, cost in own.items())
     return Plan(len(requests) - len(missing), len(missing), tokens, low, high)

@@ -33,7 +33,7 @@ from gpt4scene.vlm.cache import AnswerCache, request_key
 from gpt4scene.vlm.hosted import HostedVLM
 from gpt4scene.vlm.prices import BATCH_SHARE, cost_usd
 from gpt4scene.vlm.protocol import VLM, Reply, Request, Usage
-from gpt4scene.vlm.spending import output_tokens, upper_usd
+from gpt4scene.vlm.spending import upper_usd
 
 _SETTLE_S = 30.0
 """After so long, a submission that the provider does not list has not reached it."""
@@ -196,7 +196,7 @@ def _kept(cache: AnswerCache, key: str, retry_failed: bool) -> bool:
 def _cost_high(model: VLM, request: Request) -> float | None:
     if model.price is None:
         return None
-    return BATCH_SHARE * upper_usd(model.price, model.estimate(request).high, output_tokens(model, request))
+    return BATCH_SHARE * upper_usd(model.price, model.estimate(request).high, model.max_output_tokens(request))
 
 
 def _check_cost(model: VLM, costs: Mapping[str, float | None], most: float | None) -> None:

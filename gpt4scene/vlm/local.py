@@ -83,6 +83,10 @@ class LocalVLM:
             count = len(self._processor().prompt(request.conversation).ids)
         return TokenRange(count, count)
 
+    def max_output_tokens(self, request: Request) -> int:
+        """As many as are asked for."""
+        return request.max_new_tokens
+
     def reply(self, requests: Sequence[Request], on_text: Callable[[str], None] | None = None) -> list[Reply]:
         """Answer requests, in order; those that share their images are answered together, `batch_size` at a time.
 

@@ -123,6 +123,10 @@ class VLM(Protocol):
         """Input tokens of a request, without network."""
         ...
 
+    def max_output_tokens(self, request: Request) -> int:
+        """The most tokens that an answer is paid for, hidden reasoning included."""
+        ...
+
     def reply(self, requests: Sequence[Request], on_text: Callable[[str], None] | None = None) -> list[Reply]:
         """Answer up to `batch_size` requests that share their image prefix, in order.
 

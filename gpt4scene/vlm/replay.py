@@ -56,6 +56,10 @@ class ReplayVLM:
         tokens = line.usage.input_tokens if line and line.usage else 0
         return TokenRange(tokens, tokens)
 
+    def max_output_tokens(self, request: Request) -> int:
+        """As many as are asked for."""
+        return request.max_new_tokens
+
     def reply(self, requests: Sequence[Request], on_text: Callable[[str], None] | None = None) -> list[Reply]:
         """The scripted replies; `on_text` gets them word by word."""
         replies = [self._reply(request) for request in requests]

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from bev.errors import UserError
 from gpt4scene.vlm.cache import AnswerCache
@@ -46,15 +45,6 @@ class Settled:
         width = estimated.high - estimated.low
         # rounded first, so that what was learnt of a range gives that very count again
         return math.ceil(round((estimated.low + self.position * width) * self.scale, 3))
-
-
-@runtime_checkable
-class ThinkingVLM(Protocol):
-    """A model that may write, and be paid for, more than it shows."""
-
-    def max_output_tokens(self, request: Request) -> int:
-        """The most that it writes, hidden reasoning included."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -107,7 +97,7 @@ class Spending:
         price, tokens, upper = self._model.price, None, 0.0
         if price is not None and not is_free(price):
             tokens = self._tokens[key] = self._tokens.get(key) or self._model.estimate(request)
-            upper = upper_usd(price, self._settled.upper(tokens), output_tokens(self._model, request))
+            upper = upper_usd(price, self._settled.upper(tokens), self._model.max_output_tokens(request))
         lost = self._cache.lost(key)
         return Outlay(tokens, upper, len(lost), sum_of(lost, upper))
 
@@ -151,11 +141,6 @@ class Spending:
 def is_free(price: Price) -> bool:
     """Whether nothing is charged, as for models in this process."""
     return not any((price.input, price.output, price.cached_input, price.cache_write))
-
-
-def output_tokens(model: VLM, request: Request) -> int:
-    """The most that a model writes in answer to a request."""
-    return model.max_output_tokens(request) if isinstance(model, ThinkingVLM) else request.max_new_tokens
 
 
 def upper_usd(price: Price, input_tokens: int, output_tokens: int) -> float:
