@@ -13,7 +13,7 @@ from gpt4scene.prompting.conversation import Image
 from gpt4scene.vlm.anthropic_messages import AnthropicMessages
 from gpt4scene.vlm.hosted import HostedVLM
 from gpt4scene.vlm.openai_chat import OpenAIChat
-from gpt4scene.vlm.protocol import Reply
+from gpt4scene.vlm.protocol import Reply, Usage
 
 SOON = {"retry-after-ms": "1"}
 KEY = "sk-a-key-that-nobody-may-see"
@@ -68,6 +68,7 @@ def test_trouble_that_lasts_fails_a_question_after_the_sdks_attempts_and_no_more
     with FaultServer(forever=Fault(kind, SOON)) as server:
         reply = ask(model_at(api, server), stream=stream)
         assert (reply.outcome, reply.text, reply.why) == ("failed", "", why)
+        assert reply.usage == Usage(0, 0)  # what was turned away costs nothing
         assert len(server.requests) == 3
 
 
@@ -104,6 +105,7 @@ def test_silence_ends_at_the_time_limit(api: str, stream: bool) -> None:
     with FaultServer(forever="hang") as server:
         reply = ask(model_at(api, server, timeout_s=0.25, max_retries=1), stream=stream)
         assert (reply.outcome, reply.why) == ("failed", "no answer within 0.25 s")
+        assert reply.usage is None  # it may be paid for
         assert len(server.requests) == 2
 
 

@@ -5,13 +5,14 @@ import secrets
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from bev.errors import UserError, require
 from gpt4scene.vlm.calls import Calls, OnText
 from gpt4scene.vlm.image_bytes import EncodedImage, ImageEncoder, ImageLimits
 from gpt4scene.vlm.prices import price_of
-from gpt4scene.vlm.protocol import Price, Reply, Request, TokenRange, ViewSize
+from gpt4scene.vlm.protocol import Price, Reply, Request, TokenRange, Usage, ViewSize
 from gpt4scene.vlm.tokens import estimate_tokens
 from gpt4scene.vlm.view_sizes import view_size_of
 
@@ -176,7 +177,7 @@ class HostedVLM(ABC):
                 if error.status_code == 413 and self._images.lower(images, quality):
                     continue
                 text = message_of(error, key)
-                return self._reply_to(error, text, len(images)) or self._failed(said, self._why_refused(error, text))
+                return self._reply_to(error, text, len(images)) or self._turned_away(said, error, text)
             except sdk.APIConnectionError as error:
                 return self._failed(said, self._why_lost(error))
             except sdk.APIError as error:
@@ -199,6 +200,11 @@ class HostedVLM(ABC):
         for image, after in zip(encoded, rest[1:], strict=True):
             pieces += image.data.encode("ascii"), after
         return b"".join(pieces)
+
+    def _turned_away(self, said: Sequence[str], error: Any, text: str) -> Reply:
+        """Of a question that was not answered, and so costs nothing unless some of an answer had come."""
+        failed = self._failed(said, self._why_refused(error, text))
+        return failed if said else replace(failed, usage=Usage(0, 0))
 
     def _failed(self, said: Sequence[str], why: str) -> Reply:
         return Reply("".join(said), "failed", self.model, why=why)
