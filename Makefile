@@ -27,6 +27,8 @@ bench: $(VENV)/full
 	$(BIN)/python tests/bench_associate.py
 	$(BIN)/python tests/bench_stereo.py
 	$(BIN)/python tests/bench_video.py
+	$(BIN)/python tests/bench_ask.py
+	$(BIN)/python tests/bench_local.py
 
 clean:
 	rm -rf $(VENV)
