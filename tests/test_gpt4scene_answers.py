@@ -85,6 +85,17 @@ IDS = [
     ("Yes: 3", (3,)),
     ("The answer is 12.", (12,)),
     ("The answer is [3, 5].", (3, 5)),
+    ("Object(s): 3, 5", (3, 5)),
+    ("$\\boxed{12}$", (12,)),
+    ("```json\n[3, 5]\n```", (3, 5)),
+    # where an answer stands
+    ("Based on the images, the best match is **12**.", (12,)),
+    ("The answer is 12.\n\nIt stands next to 5 chairs in image 3.", (12,)),
+    ("There are 3 chairs: 4, 7 and 12.", (4, 7, 12)),
+    ("12: the brown chair", (12,)),
+    ("12, the brown chair", (12,)),
+    ("Here they are:\n- 3: office chair\n- 12 (armchair)", (3, 12)),
+    ("1. **3** - office chair\n2. **12** - armchair", (3, 12)),
     # reasoning and its tags
     ("<think>maybe object 3</think>object 5", (5,)),
     ("maybe object 3</think>\n<OBJ005>", (5,)),  # the prompt had opened it
@@ -108,6 +119,14 @@ IDS = [
     ("[]", ()),
     ('{"ids": []}', ()),
     ("0 objects", ()),
+    ("0", ()),  # where no object has that number
+    ("No numbered object fits this description.", ()),  # in the words of our own prompt
+    ("There are no numbered objects that match.", ()),
+    ("There doesn't appear to be a piano in this room.", ()),
+    ("After a look at all images, none of these objects fit.", ()),
+    ("I don't see a piano in the scene.", ()),
+    ('```json\n{"ids": []}\n```', ()),
+    ('{"ids": [], "reason": "there are 2 chairs and a bed"}', ()),
     # no object's number
     ("", UNPARSABLE),
     ("   \n", UNPARSABLE),
@@ -131,6 +150,14 @@ IDS = [
     ("the 3rd object", UNPARSABLE),
     ("frame 12", UNPARSABLE),
     ("box [100, 200, 300, 400]", UNPARSABLE),  # a place in the picture
+    ('[{"bbox_2d": [3, 5, 7, 9], "label": "chair"}]', UNPARSABLE),  # where the scene has such numbers, too
+    ("No. 12", UNPARSABLE),
+    ("There are 12.", UNPARSABLE),
+    ("The distance is 12.", UNPARSABLE),
+    ("1: look at the chairs\n2: look at the tables", UNPARSABLE),
+    ("The best match is 99.", UNPARSABLE),  # of the scene alone, where nothing says that it is an object
+    ("No numbers can be read.", UNPARSABLE),
+    ("I can't see a number on it.", UNPARSABLE),
     ("No idea", UNPARSABLE),
     ("I cannot determine which", UNPARSABLE),
     ("I cannot see any image", UNPARSABLE),  # that is not: no such object

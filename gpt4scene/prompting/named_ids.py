@@ -6,6 +6,8 @@ Forms, from the strictest on; the first kind that a text holds is the only one t
 2. With a word or sign that makes a number an object's: "object 12", "objects 3, 5 and 7", "OBJ012", "<OBJ12>",
    "id: 12", "marked 12", "numbered 12", "#12", "<12>", "[12]".
 3. A reply that is nothing but numbers: "12.", "**12**", "3 and 5", "[3, 5]", "- 3\\n- 5", "1. 4\\n2. 19".
+4. Numbers of the scene that stand where an answer does: at the end of a sentence, "the best match is 12.", "Chairs: 4,
+   7", or before what says what they are, "12: the brown chair", "- 12 (brown)".
 
 All else is no object: counts ("2 chairs"), lengths ("4.5 m"), ranges ("3-5"), ordinals, years, pictures ("image 4").
 What a text denies ("not object 12") it names all the same.
@@ -37,14 +39,14 @@ def read_ids(text: str, known: Collection[int], *, loose: bool = True, bare: boo
     Args:
         text: as the model wrote it.
         known: the numbers of the scene's objects.
-        loose: read the second and third kind of form as well, where the text holds none of the first.
-        bare: read the third kind; only for questions that ask for objects, since "4." may be a count.
+        loose: read the other kinds of form as well, where the text holds none of the first.
+        bare: read the third and fourth kind; only for questions that ask for objects, since "4." may be a count.
     """
-    said = answer_part(text)
+    said = _FENCE.sub("", answer_part(text, boxed=True))
     readers: list[Callable[[str, Collection[int]], list[int]]] = [_strict]
     if loose:
         readers += [_with_a_word, _with_a_sign]
-        readers += [_bare] if bare else []
+        readers += [_bare, _in_the_place_of_an_answer] if bare else []
     for read in readers:
         mentions = read(said, known)
         if mentions:
@@ -52,6 +54,9 @@ def read_ids(text: str, known: Collection[int], *, loose: bool = True, bare: boo
     if _says_none(said):
         return Parsed(NamedIds((), ()), "answered")
     return unread(text, "no object's number")
+
+
+_FENCE = re.compile(r"```(?:json|text|plaintext)?[ \t]*$", re.MULTILINE | re.IGNORECASE)
 
 
 def _named(mentions: list[int], known: Collection[int]) -> NamedIds:
@@ -73,7 +78,7 @@ _UNIT = (
 )
 _NUMBER = re.compile(rf"(\d{{1,6}})(?!\d|\.\d|[^\W\d_]|\s?[-–—]\s?\d|:\d|\s?[%°]|[\s-]{{0,2}}{_UNIT})", re.IGNORECASE)
 _WORD = re.compile(
-    r"(?<![^\W_])(?P<word>obj(?:ect)?s?|instances?|items?|ids?|mark(?:er|ed)?s?|label(?:l?ed)?s?|tag(?:ged)?s?|"
+    r"(?<![^\W_])(?P<word>obj(?:ect)?(?:s|\(s\))?|instances?|items?|ids?|mark(?:er|ed)?s?|label(?:l?ed)?s?|tag(?:ged)?s?|"
     r"number(?:ed|s)?)"
     r"(?P<more>[\s_-]*(?:ids?|numbers?|no\.|num|marker|labels?)(?![^\W_]))?"
     r"(?P<as>\s+(?:with|by|as)(?:\s+the)?(?:\s+(?:numbers?|ids?|labels?))?)?"
@@ -139,12 +144,19 @@ _SIGN = re.compile(
 )
 
 
+_PLACE = re.compile(
+    r"(?:box(?:es)?|points?|coord\w*|cent(?:er|re)|position|size)(?:_2d)?[\"'*\s:=(\[]*$", re.IGNORECASE
+)
+"""What stands before several numbers in brackets that are a place in the picture."""
+
+
 def _with_a_sign(said: str, known: Collection[int]) -> list[int]:
     mentions: list[int] = []
     for found in _SIGN.finditer(said):
         ids = [int(digits) for digits in re.findall(r"\d+", found[0])]
         # several numbers in brackets may as well be a place or a box in the picture
-        if found["square"] is None or all(id in known for id in ids):
+        place = len(ids) > 1 and _PLACE.search(said[max(0, found.start() - 40) : found.start()])
+        if found["square"] is None or (not place and all(id in known for id in ids)):
             mentions += ids
     return mentions
 
@@ -180,6 +192,8 @@ def _bare(said: str, known: Collection[int]) -> list[int]:
     if matches and len(matches) == len(lines) and all(int(m[1]) == i for i, m in enumerate(matches, start=1)):
         return [int(match[2]) for match in matches]
     ids = list(_numbers_alone(_BULLET.sub("", said)))
+    if ids == [0] and 0 not in known:
+        return []  # how many there are: none
     if None in ids or not all(id in known or id < 1000 for id in ids if id is not None):
         return []
     return [id for id in ids if id is not None]
@@ -197,24 +211,56 @@ def _numbers_alone(said: str) -> Iterator[int | None]:
             yield None
 
 
-_NOT_NONE = (
-    r"(?!\s+(?:idea|clue|problem|way|doubt|worries|answer|comment|image|picture|photo|number|mark|label|one knows))"
+_EMPHASIS = re.compile(r"[*`\"_]")
+_LIST = r"\d{1,6}(?:\s*(?:,|;|&|,?\s*\b(?:and|or)\b)\s*\d{1,6})*"
+_ENDS_IN = re.compile(rf"(?:\b(?:is|are|be|it's)|:)\s+({_LIST})(?=\s*(?:[;\n]|\.(?!\d)|$))", re.IGNORECASE)
+_BEGINS_WITH = re.compile(
+    rf"^\s*(?:[-•]\s+)?(?:\d{{1,2}}[.)]\s+)?({_LIST})(?=\s*(?::(?!\d)|\(|[-–—]\s+(?!\d)|,\s+(?:the|an?)\s))",
+    re.MULTILINE | re.IGNORECASE,
 )
+_NO_OBJECT = re.compile(
+    r"\b(?:numbers?\s+of|counts?|amount|total|sum|how many|distance|height|width|length|size|area|confidence|score|"
+    r"(?:images?|frames?|steps?|there)(?:\s+(?:is|are))?$)",
+    re.IGNORECASE,
+)
+"""What a sentence says before the number that it ends in, where that is no object's."""
+
+
+def _in_the_place_of_an_answer(said: str, known: Collection[int]) -> list[int]:
+    """The numbers that lines begin with or sentences end in; none that the scene does not hold."""
+    plain = _EMPHASIS.sub("", said)
+    begun = [found[1] for found in _BEGINS_WITH.finditer(plain)]
+    mentions = [int(digits) for digits in re.findall(r"\d+", " ".join(begun))]
+    if len(mentions) > 1 and mentions == list(range(1, len(mentions) + 1)):
+        return []  # lines that are counted
+    for found in () if begun else _ENDS_IN.finditer(plain):
+        sentence = re.split(r"[.!?;\n]", plain[max(0, found.start() - 200) : found.start(1)].rstrip(": "))[-1]
+        if not _NO_OBJECT.search(sentence):
+            mentions += [int(digits) for digits in re.findall(r"\d+", found[1])]
+    return mentions if all(id in known for id in mentions) else []
+
+
+_SIGHT = r"(?:images?|pictures?|photos?|frames?|numbers?|marks?|labels?|way)"
+_NOT_NONE = rf"(?!\s+(?:idea|clue|problem|doubt|worries|answer|comment|one knows|{_SIGHT})\b)"
 _THING = r"(?:object|item|thing|instance|match|one|such)"
 _ANSWER_IS = r"(?:answer|ids?|objects?)\s*(?:is|are|:|=)\s*"
 _CANNOT = r"(?:can't|cannot|could not|couldn't|did not|didn't|do not|don't)"
 _NONE = (
     # the whole reply, or how it begins
-    re.compile(rf"\W*(?:(?:the\s+)?{_ANSWER_IS})?(?:no|none|nothing|null|n/a)\b{_NOT_NONE}", re.I),
+    re.compile(rf"\W*(?:(?:the\s+)?{_ANSWER_IS})?(?:no|none|nothing|null|n/a)\b(?!\W{{0,3}}[1-9]){_NOT_NONE}", re.I),
     re.compile(r"\W*(?:yes\W+)?(?:0|zero)(?:\s+objects?)?\W*$", re.I),
     re.compile(r"(?:[\w\"' {]{0,30}[:=])?\s*(?:\[\s*\]|\{\s*\})\W*$", re.I),
     # or what it says somewhere
+    re.compile(r"[\"'](?:\w*ids?|objects?|answers?)[\"']\s*:\s*(?:\[\s*\]|null|none)", re.I),
     re.compile(rf"\bthere(?:'s| is| are| were| was)\s+(?:no|not any|none|nothing)\b{_NOT_NONE}", re.I),
     re.compile(r"\bthere (?:isn't|aren't|is not|are not) (?:any|an?|such)\b(?!\s+(?:image|picture|photo|way))", re.I),
-    re.compile(rf"\b(?:no|none of the|not any)\s+(?:such\s+|matching\s+|suitable\s+|other\s+)?{_THING}", re.I),
+    re.compile(r"\bthere (?:does not|doesn't|do not|don't) (?:appear|seem) to be\b", re.I),
+    re.compile(rf"\b(?:no|not any)\s+(?:(?:such|matching|suitable|other|numbered)\s+)?{_THING}", re.I),
+    re.compile(r"\bnone\s+(?:of\s+(?:the|these|those|them)|fits?|match(?:es)?|appl(?:y|ies))\b", re.I),
     re.compile(r"\b(?:does not|doesn't|do not|don't)\s+(?:appear to\s+|seem to\s+)?exist\b", re.I),
     re.compile(r"\b(?:is|are)(?: not|n't) (?:present|in the (?:room|scene))\b", re.I),
-    re.compile(rf"\b{_CANNOT} (?:find|see|locate) (?:any |an? |such |that )?{_THING}", re.I),
+    re.compile(rf"\b{_CANNOT} (?:find|see|locate|identify) (?:any |an? |such |that )?{_THING}", re.I),
+    re.compile(rf"\b{_CANNOT} (?:find|see|locate) (?:any|an?)\s+(?!{_SIGHT}\b)\w", re.I),
 )
 
 
