@@ -259,7 +259,20 @@ NUMBERS = [
     ("Objects 3 and 7 are 2.5 m apart.", 2.5),
     ("In image 4 I see 2", 2),
     ("<think>4 or 5</think>5", 5),
+    ("Based on the 8 frames, there are 2 monitors.", 2),
+    ("Looking at the 9 images, I see three.", 3),
+    ("In images 2 to 9 I see 4 chairs.", 4),
+    ("From Images 2-9, there are 4 chairs.", 4),
+    ("The chair labeled 4 is 1.8 m tall", 1.8),
+    ("3 in total: 2 chairs and 1 stool", 3),
+    ("There are 2 here and 1 there, so there are 3 chairs in total.", 3),
+    ("In total: 3", 3),
+    ("2.5 m\n\nOn the bird's-eye view, 1 px = 0.01 m, a total of 250 px.", 2.5),  # what has a line of its own
     # none, or not one
+    ("3 m 20 cm", UNPARSABLE),  # not 3
+    ("5 feet 10 inches", UNPARSABLE),
+    ("5'10\"", UNPARSABLE),
+    ("1'200", UNPARSABLE),
     ("", UNPARSABLE),
     ("no", UNPARSABLE),
     ("I don't know", UNPARSABLE),
@@ -341,6 +354,8 @@ OPTIONS = [
     ("\\boxed{B}", "B"),
     ("$\\boxed{\\text{B}}$", "B"),
     ("<think>A, surely</think>C", "C"),
+    ("A is correct", "A"),
+    ("A. no\nB. yes\nC. no\n\n**B**", "B"),  # the last line
     # the article is no option
     ("A chair", UNPARSABLE),
     ("a chair near the door", UNPARSABLE),
@@ -352,6 +367,8 @@ OPTIONS = [
     ("A, B", UNPARSABLE),
     ("Both A and B", UNPARSABLE),
     ("The answer is not B", UNPARSABLE),
+    ("Neither B nor C", UNPARSABLE),
+    ("A. too far\nB. close enough", UNPARSABLE),  # gone through, none chosen
     ("E", UNPARSABLE),  # beyond the last
     ("I think so", UNPARSABLE),
     ("D-shaped", UNPARSABLE),
@@ -411,6 +428,13 @@ def test_options_that_are_numbers() -> None:
         ("Yes is tempting, but the answer is no", False),  # unless it says which
         ("true", True),
         ("False.", False),
+        ("Absolutely not.", False),
+        ("Definitely not", False),
+        ("Not really.", False),
+        ("### Answer\nYes", True),
+        ("Based on the images, yes, there is one.", True),
+        ("It is behind the table, so no.", False),
+        ("No other is to be seen, so yes.", True),
         ("There is no chair", False),
         ("There aren't any.", False),
         ("<think>no</think>Yes", True),

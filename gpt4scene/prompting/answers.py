@@ -40,9 +40,9 @@ def read_reply(reply: Reply, read: Callable[[str], Parsed[T]]) -> Parsed[T]:
 def read_option(text: str, options: int | Sequence[str] = 4) -> Parsed[str]:
     """The letter of the option that a reply chooses, "A" to "Z".
 
-    In this order: the reply is a letter; the last "the answer is B"; the reply begins with "B.", "(B)" or "B "; it is
-    or holds the words of just one option; it holds just one letter that cannot be the article "a". Two letters in one
-    breath ("B or C") choose none.
+    In this order: the reply is a letter; the last "the answer is B"; the last line is a letter; the reply begins with
+    "B.", "(B)" or "B "; it is or holds the words of just one option; it holds just one letter that cannot be the
+    article "a". Two letters in one breath ("B or C") choose none, nor do options that are gone through line by line.
 
     Args:
         text: as the model wrote it.
@@ -59,6 +59,7 @@ def read_option(text: str, options: int | Sequence[str] = 4) -> Parsed[str]:
     for candidates in (
         _whole(said),
         _after_cue(said),
+        _whole(said.rpartition("\n")[2]),
         _at_start(said),
         {chr(ord("A") + i) for i in _texts_in(said, texts)},
         _anywhere(said),
@@ -83,11 +84,14 @@ _CUE = re.compile(
     re.IGNORECASE,
 )
 _ALSO = re.compile(
-    r"[\s.)\"'\]]*(?:,|/|&|\bor\b|\band\b)\s*(?:\bor\b|\band\b)?\s*(?:option\s+)?[\"'(\[]?([A-Z])\b(?!')"
+    r"[\s.)\"'\]]*(?:,|/|&|\bn?or\b|\band\b)\s*(?:\bor\b|\band\b)?\s*(?:option\s+)?[\"'(\[]?([A-Z])\b(?!')"
 )
-_START = re.compile(rf"\W*(?:{_LETTER}\s*(?:[).:\],;]|\s[-–—]\s|$)|([B-HJ-Z])\b(?!['-]){_NOT_WRONG})")
+_START = re.compile(
+    rf"\W*(?:{_LETTER}\s*(?:[).:\],;]|\s[-–—]\s|$)|(A)(?=\s+is\b){_NOT_WRONG}|([B-HJ-Z])\b(?!['-]){_NOT_WRONG})"
+)
+_LINE = re.compile(r"^\W*([A-Z])\s*[).:]", re.MULTILINE)
 _ALONE = re.compile(
-    rf"(?<![\w'-])(?<!not )(?:([B-HJ-Z])(?![\w'-]){_NOT_WRONG}|[(\[\"']([A-Z])[)\]\"']"
+    rf"(?<![\w'-])(?<!not )(?<!nor )(?<!neither )(?:([B-HJ-Z])(?![\w'-]){_NOT_WRONG}|[(\[\"']([A-Z])[)\]\"']"
     r"|([AI])(?=\s*(?:,|/|or\b|and\b)\s*[A-Z]\b))"
 )
 
@@ -116,7 +120,7 @@ def _after_cue(said: str) -> set[str]:
 
 def _at_start(said: str) -> set[str]:
     found = _START.match(said)
-    return _with_others(said, found) if found else set()
+    return _with_others(said, found) | set(_LINE.findall(said)) if found else set()
 
 
 def _anywhere(said: str) -> set[str]:
@@ -144,24 +148,28 @@ def _words(text: str) -> str:
 
 
 _YES = r"(?:yes|yeah|yep|yup|true|correct|certainly|indeed|absolutely|definitely)"
-_NO = r"(?:no|nope|nah|false|incorrect)"
-_YES_NO_CUE = re.compile(rf"\banswer\b\W{{0,4}}(?:is|would be|:|=)\W*({_YES}|{_NO})\b", re.IGNORECASE)
+_NO = r"(?:(?:absolutely|certainly|definitely|indeed) not|not (?:really|at all)|no|nope|nah|false|incorrect)"
+_SAID = rf"({_NO}|{_YES})\b"
+_YES_NO_CUE = re.compile(rf"\banswer\b\W{{0,4}}(?:is|would be|:|=|\n)\W*{_SAID}|\bso {_SAID}\W*$", re.IGNORECASE)
 _YES_NO_START = re.compile(
-    rf"\W*({_YES}|{_NO})\b(?!\s+(?:idea|clue|way to|information|one knows|doubt|problem|answer)\b)"
+    rf"\W*{_SAID}(?!\s+(?:idea|clue|way to|information|one knows|doubt|problem|answer)\b)"
     r"(?!\W+(?:and|or)\s+(?:yes|no)\b)",
     re.IGNORECASE,
 )
+_YES_NO_CLAUSE = re.compile(rf",\s*{_SAID}(?=\W*$|[,.])", re.IGNORECASE)
 _THERE_IS_NONE = re.compile(r"\W*there (?:is|are)(?:n't| not| no| none)\b(?!\s+(?:enough|way|doubt|information))", re.I)
 
 
 def read_yes_no(text: str) -> Parsed[bool]:
-    """Whether a reply says yes: by the last "the answer is yes", or by how it begins; "there is no ..." is a no."""
+    """Whether a reply says yes: by the last "the answer is yes", by how it begins, by a clause of its own.
+
+    "As I see it, yes" has such a clause; "there is no ..." is a no.
+    """
     said = answer_part(text, boxed=True)
-    cues = _YES_NO_CUE.findall(said)
-    start = _YES_NO_START.match(said)
-    if cues or start:
-        word = cues[-1] if cues else start[1] if start else ""
-        return Parsed(re.fullmatch(_YES, word, re.IGNORECASE) is not None, "answered")
+    cues = list(_YES_NO_CUE.finditer(said))
+    found = cues[-1] if cues else _YES_NO_START.match(said) or _YES_NO_CLAUSE.search(said)
+    if found:
+        return Parsed(re.fullmatch(_YES, found[found.lastindex or 0], re.IGNORECASE) is not None, "answered")
     if _THERE_IS_NONE.match(said):
         return Parsed(False, "answered")
     return unread(text, "neither yes nor no")

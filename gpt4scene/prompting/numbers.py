@@ -1,8 +1,9 @@
 """The number that a model's text gives: digits first, number words where there are no digits.
 
-Which number counts, of several: the first after the last "the answer is", "=" or "total of"; without such words the
-first of the text ("3 chairs and 2 tables"). A range is no number. Units are not looked at and not converted, and
-"50 %" is 50: what unit is wanted is the prompt's to say.
+Which number counts, of several: the one that the text begins with where it has a line of its own; else the first after
+the last "the answer is", "=" or "total of", or the last one "in total"; without such words the first of the text
+("3 chairs and 2 tables"). A range is no number, nor is a length in two units. Units are not converted, and "50 %" is
+50: what unit is wanted is the prompt's to say.
 """
 
 import re
@@ -39,17 +40,38 @@ def read_number(text: str, *, which: Literal["first", "last"] = "first") -> Pars
     found = digits or words or _nothing_at_all(said)
     if not found:
         return unread(text, "no number")
-    cues = [cue.end() for cue in _CUE.finditer(said)]
-    after = [number for number in (*digits, *words) if cues and number.start >= cues[-1]]
-    chosen = min(after, key=lambda number: number.start) if after else found[0 if which == "first" else -1]
+    chosen = _stated(said, sorted((*digits, *words), key=lambda number: number.start), opening=which == "first")
+    chosen = chosen or found[0 if which == "first" else -1]
     if chosen.value is None:
         return Parsed(None, "unparsable", shortened(chosen.why))
     return Parsed(chosen.value, "answered")
 
 
-_CUE = re.compile(r"\banswer\b\W{0,4}(?:is\b|:|=)|[=≈]|\btotal\b(?:\s+number)?\W{0,4}(?:of\b|is\b|:)", re.IGNORECASE)
+_CUE = re.compile(
+    r"\banswer\b\W{0,4}(?:is\b|:|=)|[=≈]|(?<!in )\btotal\b(?:\s+number)?\W{0,4}(?:of\b|is\b|:)", re.IGNORECASE
+)
+_IN_TOTAL = re.compile(r"(?:\s+[^\W\d][\w'-]*){0,4}\s+(?:in total|altogether)\b", re.IGNORECASE)
+_OPENING = re.compile(r"[\W_]*\S+(?:[^\S\n]+\S+){0,2}[^\S\n]*\n")
+
+
+def _stated(said: str, numbers: list[_Found], *, opening: bool) -> _Found | None:
+    """The number of which the text says that it is the answer."""
+    line = _OPENING.match(said) if opening else None
+    within = [number for number in numbers if line and number.end <= line.end()]
+    if len(within) == 1 and not re.search(r"[^\W_]", said[: within[0].start]):
+        return within[0]
+    cue = max((cue.end() for cue in _CUE.finditer(said)), default=None)
+    total = next((number for number in reversed(numbers) if _IN_TOTAL.match(said, number.end)), None)
+    if cue is None or (total and total.start >= cue):
+        return total
+    return next((number for number in numbers if number.start >= cue), None)
+
+
 _OBJECT = re.compile(
-    r"<obj[^>\s]{0,20}>|\b(?:obj(?:ect)?|marker|frame|image|figure|option)s?[\s_#:-]{0,3}\d+"
+    r"<obj[^>\s]{0,20}>|\b(?:images|frames)\s+\d+(?:\s?[-–—]\s?|\s+(?:to|through)\s+)\d+"
+    r"|\b(?:based on|looking at|across|from|in|over|through)\s+(?:all\s+)?(?:of\s+)?(?:the\s+|these\s+)?\d+\s+"
+    r"(?:provided\s+|given\s+|video\s+)?(?:images?|frames?)\b"
+    r"|\b(?:obj(?:ect)?|marker|frame|image|figure|option|labell?ed|numbered|marked)s?[\s_#:-]{0,3}\d+"
     r"(?:(?:\s*,\s*|\s*,?\s+and\s+)\d+(?!\s+(?!(?:and|is|are)\b)[a-z]|[.,]?\d))*|(?<!\w)#\d+",
     re.IGNORECASE,
 )
@@ -74,10 +96,10 @@ _UNIT = (
     r"hours?|deg|degrees?|units?|percent|years?)(?![a-z])"
 )
 _DIGITS = re.compile(
-    r"(?<![\w/^])(?<!\^[-+])(?<!\d[.,:])(?P<sign>[-+])?"
+    r"(?<![\w/^])(?<!\^[-+])(?<!\d[.,:'])(?P<sign>[-+])?"
     r"(?:(?:(?P<whole>\d{1,6})\s+)?(?P<over>\d{1,9})\s?/\s?(?P<under>\d{1,9})"
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+\.\d+|\d+|\.\d+)(?:e(?P<e>[-+]?\d{1,4})|\s?[x*]\s?10\s?\^\s?\{?(?P<ten>[-+]?\d{1,4})\}?)?)"
-    rf"(?!\d|[.,]\d|:\d|\s?[/^]|-?(?!{_UNIT})[a-z])"
+    rf"(?!\d|[.,:']\d|\s?[/^]|-?(?!{_UNIT})[a-z])"
     r"(?:\s+(?P<times>hundred|thousand|million|dozen)\b)?",
     re.IGNORECASE,
 )  # fmt: skip
@@ -103,7 +125,7 @@ def _value(found: re.Match[str]) -> tuple[float | None, str]:
     return (-value if found["sign"] == "-" else value), ""
 
 
-_BETWEEN = re.compile(rf"\s*(?:{_UNIT})?\s*(?:[-–—~]|to|or|x|by)\s*|\s+", re.IGNORECASE)
+_BETWEEN = re.compile(rf"\s*(?:{_UNIT})?\s*(?:[-–—~]|to|or|x|by)\s*|(?!\s*in\s)(?:\s*{_UNIT})?\s+", re.IGNORECASE)
 
 
 def _without_ranges(said: str, numbers: list[_Found]) -> list[_Found]:
