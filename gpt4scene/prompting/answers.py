@@ -91,7 +91,7 @@ _START = re.compile(
 )
 _LINE = re.compile(r"^\W*([A-Z])\s*[).:]", re.MULTILINE)
 _ALONE = re.compile(
-    rf"(?<![\w'-])(?<!not )(?<!nor )(?<!neither )(?:([B-HJ-Z])(?![\w'-]){_NOT_WRONG}|[(\[\"']([A-Z])[)\]\"']"
+    rf"(?<![\w'-])(?<!not )(?<!nor )(?<![Nn]either )(?:([B-HJ-Z])(?![\w'-]){_NOT_WRONG}|[(\[\"']([A-Z])[)\]\"']"
     r"|([AI])(?=\s*(?:,|/|or\b|and\b)\s*[A-Z]\b))"
 )
 
