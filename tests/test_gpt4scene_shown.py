@@ -74,6 +74,8 @@ def test_a_grid_stays_within_what_the_model_takes_without_scaling_it_down(scene:
     held = show(scene, size=replace(SIZE, longest_px=longest_px), preset=GRID)
     assert max(free.sizes[0]) > longest_px >= max(held.sizes[0]) > longest_px - 3 * SIZE.multiple_of
     assert held.sizes[0] == _pixels(held)[0].shape[1::-1]
+    assert (held.sizes[1], held.bev_metres) == (free.sizes[1], free.bev_metres)  # the grid alone gets smaller
+    assert held.ids == free.ids
     assert show(scene, size=replace(SIZE, longest_px=longest_px)).sizes == show(scene, size=SIZE).sizes
 
 

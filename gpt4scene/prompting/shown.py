@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +31,7 @@ from gpt4scene.vlm.protocol import ViewSize
 
 logger = logging.getLogger(__name__)
 
-_DRAWING = 1
+_DRAWING = 2
 """Raise it when images are drawn otherwise: those that are kept then count no more."""
 _INDEX = "index.json"
 # thin white digits on dark plates with coloured borders: halving the resolution of colour blurs the borders
@@ -98,7 +98,8 @@ def show(
 
     Args:
         scene: a scene.
-        size: at which the model takes images without resampling; in a grid, of one frame.
+        size: at which the model takes images without resampling; in a grid, of one frame, and smaller where the grid
+            would be scaled down.
         preset: which frames, in which layout.
         bev: show the bird's-eye view.
         marks: draw the numbers.
@@ -117,9 +118,9 @@ def show(
     if not bev and not frames:
         raise UserError(f"scene {scene.name}: has no frames, so without the bird's-eye view nothing would be shown")
     dropped = dropped_ids(scene, frames, drop_marks_share, seed) if marks else frozenset[int]()
-    if preset.layout == "grid" and frames:
-        size = cell_size(size, *grid_shape(len(frames)))
-    drawing = _Drawing(scene, frames, preset, size, bev, marks, dropped)
+    in_grid = preset.layout == "grid" and frames
+    frame_size = cell_size(size, *grid_shape(len(frames))) if in_grid else size
+    drawing = _Drawing(scene, frames, preset, size, frame_size, bev, marks, dropped)
     kept = _kept(drawing, folder) if folder is not None else _draw(drawing)
     grid = preset.layout == "grid"
     images = tuple(
@@ -176,6 +177,9 @@ class _Drawing:
     frames: tuple[SceneFrame, ...]
     preset: Preset
     size: ViewSize
+    """Of the bird's-eye view."""
+    frame_size: ViewSize
+    """Of each frame; smaller where a grid of them must stay within what the model takes."""
     bev: bool
     marks: bool
     dropped: frozenset[int]
@@ -187,7 +191,7 @@ class _Drawing:
             "scene": hashlib.sha256(document).hexdigest(),
             "layout": self.preset.layout,
             "frames": [frame.index for frame in self.frames],
-            "size": [self.size.width, self.size.height, self.size.multiple_of],
+            "sizes": [[size.width, size.height, size.multiple_of] for size in (self.size, self.frame_size)],
             "bev": self.bev,
             "marks": self.marks,
             "dropped": sorted(self.dropped),
@@ -218,16 +222,11 @@ _BEV_NAME = "bev.jpg"
 
 def _draw(drawing: _Drawing) -> _Drawn:
     """Images in memory."""
-    size = drawing.size
-    views = views_at(
-        drawing.scene.bev,
-        drawing.frames,
-        size.width,
-        size.height,
-        size.multiple_of,
-        marks=drawing.marks,
-        drop_marks=drawing.dropped,
-    )
+    if drawing.frame_size == drawing.size:
+        views = _views(drawing, drawing.frames, drawing.size)
+    else:
+        above, taken = _views(drawing, (), drawing.size), _views(drawing, drawing.frames, drawing.frame_size)
+        views = replace(taken, bev=above.bev, bev_markers=above.bev_markers, bev_camera=above.bev_camera)
     named = _named_images(views, drawing)
     shown = (*((views.bev_markers,) if drawing.bev else ()), *views.frame_markers)
     camera = views.bev_camera
@@ -235,6 +234,18 @@ def _draw(drawing: _Drawing) -> _Drawn:
         files=tuple(_File(name, (image.shape[1], image.shape[0]), _jpeg(image)) for name, image in named.items()),
         ids=tuple(sorted({marker.id for markers in shown for marker in markers})),
         bev_metres=(camera.width * camera.metres_per_pixel, camera.height * camera.metres_per_pixel),
+    )
+
+
+def _views(drawing: _Drawing, frames: Sequence[SceneFrame], size: ViewSize) -> Views:
+    return views_at(
+        drawing.scene.bev,
+        frames,
+        size.width,
+        size.height,
+        size.multiple_of,
+        marks=drawing.marks,
+        drop_marks=drawing.dropped,
     )
 
 
