@@ -249,6 +249,17 @@ def test_the_command_that_gives_more_frames_exists() -> None:
     assert {"path", "out", "frames"} <= set(signature(prepare).parameters)
 
 
+def test_a_scene_that_is_older_than_its_folder_leaves_nothing_to_the_newer_one(scene: Scene, folder: Path) -> None:
+    older = load_scene(folder)
+    bare = replace(scene, bev=replace(scene.bev, markers=()))
+    bare.save(folder, overwrite=True)
+    newer = load_scene(folder)
+    show(older, size=SIZE, folder=folder)
+    kept, drawn = show(newer, size=SIZE, folder=folder), show(newer, size=SIZE)
+    assert [image.read() for image in kept.images] == [image.read() for image in drawn.images]
+    assert len(list((folder / ".cache" / "shown").iterdir())) == 2
+
+
 def test_the_presets_are_the_documented_ones() -> None:
     assert {name: (preset.layout, preset.frames) for name, preset in PRESETS.items()} == {
         "default": ("separate", None),

@@ -25,7 +25,7 @@ from gpt4scene.prompting.prompts import system_prompt
 from gpt4scene.scene.atomic import CACHE_NAME
 from gpt4scene.scene.composite import compose_images, grid_shape
 from gpt4scene.scene.contents import SceneContents, SceneFrame
-from gpt4scene.scene.document import frame_name
+from gpt4scene.scene.document import document_text, frame_name
 from gpt4scene.scene.views import Views, views_at
 from gpt4scene.vlm.protocol import ViewSize
 
@@ -184,11 +184,12 @@ class _Drawing:
     marks: bool
     dropped: frozenset[int]
 
-    def key(self, document: bytes) -> str:
-        """Names the folder of the images; `document` is the scene.json."""
+    def key(self) -> str:
+        """Names the folder of the images."""
         parts = {
             "drawing": [_DRAWING, version("gpt4scene")],
-            "scene": hashlib.sha256(document).hexdigest(),
+            # of the scene that is drawn: by now the folder may hold a newer one
+            "scene": hashlib.sha256(document_text(self.scene).encode()).hexdigest(),
             "layout": self.preset.layout,
             "frames": [frame.index for frame in self.frames],
             "sizes": [[size.width, size.height, size.multiple_of] for size in (self.size, self.frame_size)],
@@ -269,11 +270,9 @@ def _jpeg(image: np.ndarray) -> bytes:
 
 def _kept(drawing: _Drawing, folder: Path) -> _Drawn:
     """The images in the scene folder, drawn now unless they are there."""
-    document = folder / "scene.json"
-    try:
-        place = folder / CACHE_NAME / "shown" / drawing.key(document.read_bytes())
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{folder}: holds no scene.json; give the folder that the scene was loaded from") from error
+    if not (folder / "scene.json").is_file():
+        raise UserError(f"{folder}: holds no scene.json; give the folder that the scene was loaded from")
+    place = folder / CACHE_NAME / "shown" / drawing.key()
     found = _read_index(place)
     if found is not None:
         return found
