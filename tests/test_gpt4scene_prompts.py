@@ -153,7 +153,10 @@ def test_without_marks_no_prompt_speaks_of_numbers() -> None:
 def test_a_short_answer_is_asked_for_as_benchmarks_score_it() -> None:
     assert "single word" in prompts.question("What colour?", style="short")
     assert "single word" in prompts.situated_question("I stand.", "What colour?", style="short")
-    assert not MARK_WORDS.search(prompts.question("What colour?", style="short"))
+    assert prompts.question("What colour?", style="short").endswith(
+        "nothing else. Call objects by name, not by number."
+    )
+    assert prompts.question("What colour?", style="short", marks=False).endswith("nothing else.")
 
 
 def test_objects_cannot_be_named_without_marks() -> None:

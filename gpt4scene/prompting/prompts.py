@@ -61,7 +61,7 @@ def question(text: str, *, style: Style = "free", marks: bool = True) -> str:
     Args:
         text: goes to the model as it is; ids in it stay ids.
         style: how to answer.
-        marks: the images carry numbers; a free answer then names its objects by them.
+        marks: the images carry numbers; a free answer then names its objects by them, a short one by words alone.
 
     Raises:
         UserError: the question is empty, or is no text.
@@ -222,7 +222,9 @@ def _counted(number: int, what: str) -> str:
 
 def _style_text(style: Style, marks: bool) -> str:
     if style == "short":
-        return "Answer with a single word or a short phrase and nothing else."
+        # a benchmark compares words: an id in an answer would make it another
+        words = " Call objects by name, not by number." if marks else ""
+        return f"Answer with a single word or a short phrase and nothing else.{words}"
     if marks:
         return "Answer in one or two sentences, and give the id of every numbered object that your answer is about."
     return "Answer in one or two sentences."
