@@ -38,6 +38,7 @@ IDS = [
     # nearly as it is asked for
     ("<OBJ12>", (12,)),
     ("<obj012>", (12,)),
+    ("<OBJ12> and <OBJ104>", (12, 104)),  # zeros forgotten, where the larger number needs none
     ("OBJ012", (12,)),
     ("`OBJ012`", (12,)),
     ("OBJ_012, OBJ_013", (12, 13)),

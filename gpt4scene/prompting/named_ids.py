@@ -2,9 +2,8 @@
 
 Forms, from the strictest on; the first kind that a text holds is the only one that is read:
 
-1. `<OBJ012>` counts wherever it stands.
-2. With a word or sign that makes a number an object's: "object 12", "objects 3, 5 and 7", "OBJ012", "<OBJ12>",
-   "id: 12", "marked 12", "numbered 12", "#12", "<12>", "[12]".
+1. `<OBJ012>` counts wherever it stands, and so does "<OBJ12>" or "<obj_12>", which models write beside `<OBJ104>`.
+2. With a word or sign that makes a number an object's: "object 12", "objects 3, 5 and 7", "OBJ012", "id: 12", "marked 12", "numbered 12", "#12", "<12>", "[12]".
 3. A reply that is nothing but numbers: "12.", "**12**", "3 and 5", "[3, 5]", "- 3\\n- 5", "1. 4\\n2. 19".
 4. Numbers of the scene that stand where an answer does: at the end of a sentence, "the best match is 12.", "Chairs: 4,
    7", or before what says what they are, "12: the brown chair", "- 12 (brown)".
@@ -39,13 +38,13 @@ def read_ids(text: str, known: Collection[int], *, loose: bool = True, bare: boo
     Args:
         text: as the model wrote it.
         known: the numbers of the scene's objects.
-        loose: read the other kinds of form as well, where the text holds none of the first.
+        loose: read all of these forms; otherwise `<OBJ012>` alone.
         bare: read the third and fourth kind; only for questions that ask for objects, since "4." may be a count.
     """
     said = _FENCE.sub("", answer_part(text, boxed=True))
     readers: list[Callable[[str, Collection[int]], list[int]]] = [_strict]
     if loose:
-        readers += [_with_a_word, _with_a_sign]
+        readers = [_in_angles, _with_a_word, _with_a_sign]
         readers += [_bare, _in_the_place_of_an_answer] if bare else []
     for read in readers:
         mentions = read(said, known)
@@ -70,6 +69,13 @@ def _named(mentions: list[int], known: Collection[int]) -> NamedIds:
 
 def _strict(said: str, known: Collection[int]) -> list[int]:
     return parse_ids(said)
+
+
+_ANGLES = re.compile(r"<\s?OBJ[\s_-]?(\d{1,18})\s?>", re.IGNORECASE)
+
+
+def _in_angles(said: str, known: Collection[int]) -> list[int]:
+    return [int(digits) for digits in _ANGLES.findall(said)]
 
 
 _UNIT = (
