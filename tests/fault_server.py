@@ -369,7 +369,13 @@ class _Anthropic:
 
     @staticmethod
     def error(status: int, code: str, message: str) -> dict[str, Any]:
-        names = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+        names = {
+            401: "authentication_error",
+            402: "billing_error",
+            403: "permission_error",
+            404: "not_found_error",
+            429: "rate_limit_error",
+        }
         names |= {400: "invalid_request_error", 413: "request_too_large", 500: "api_error", 529: "overloaded_error"}
         return {"type": "error", "error": {"type": names[status], "message": message}, "request_id": "req_1"}
 

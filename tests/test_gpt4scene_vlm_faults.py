@@ -3,9 +3,10 @@
 import logging
 import threading
 import time
+import traceback
 
 import pytest
-from fault_server import Fault, FaultServer
+from fault_server import KINDS, Fault, FaultServer
 from hosted_questions import picture, question, shown
 
 from bev.errors import UserError
@@ -340,6 +341,31 @@ def test_neither_key_nor_images_are_logged_or_said(api: str, kind: str, caplog: 
     written = "\n".join([caplog.text, said, repr(model), model.identity, model.name])
     assert KEY not in written and "very-secret" not in written
     assert "base64" not in written and "Where is the lamp?" not in written
+
+
+@both
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413])
+def test_a_traceback_does_not_show_a_key_that_the_server_repeats(
+    api: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "KEY: credit balance, and 'temperature' is not supported for this model."
+    monkeypatch.setitem(KINDS, "bad-parameter", (status, "unsupported_parameter", said))
+    with FaultServer(forever="bad-parameter") as server, pytest.raises(UserError) as caught:
+        ask(model_at(api, server))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert KEY in server.requests[0].headers["authorization"]
+    assert "hosted.py" in shown and KEY not in shown
+
+
+@both
+@pytest.mark.parametrize("key", ["sk-quoted-\u201d", "sk-zero\u200bwidth", "sk-two\nlines", "sk two words"])
+def test_what_no_header_can_hold_is_no_key(api: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", key)
+    monkeypatch.setenv("GPT4SCENE_API_KEY", key)
+    with FaultServer() as server:
+        with pytest.raises(UserError, match=r"_API_KEY: holds .* copy the key anew") as caught:
+            ask(model_at(api, server))
+        assert key not in str(caught.value) and not server.requests
 
 
 def test_an_image_that_is_missing_ends_the_run() -> None:

@@ -118,3 +118,14 @@ def test_a_setting_of_another_kind_is_not_dropped(tmp_path: Path) -> None:
         open_model("openai:gpt-4o", device="cuda")
     with pytest.raises(UserError, match="in_flight means nothing to a model of kind 'local'"):
         open_model("local:x", in_flight=4)
+
+
+@pytest.mark.parametrize(("name", "variable"), [("openai:m", "OPENAI_BASE_URL"), ("anthropic:m", "ANTHROPIC_BASE_URL")])
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "http://me:hunter2@x.org/v1", "http://[x/v1", "ftp://x.org"])
+def test_an_address_in_the_environment_is_checked_too(
+    name: str, variable: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, address)
+    with pytest.raises(UserError) as caught:
+        open_model(name)
+    assert variable in str(caught.value) and "hunter2" not in str(caught.value)

@@ -8,6 +8,7 @@ from typing import Any
 
 from bev.errors import UserError
 from gpt4scene.prompting.conversation import Image
+from gpt4scene.vlm.access import check_address, key_in
 from gpt4scene.vlm.calls import OnText
 from gpt4scene.vlm.hosted import HostedVLM, one_line
 from gpt4scene.vlm.image_bytes import EncodedImage, ImageLimits
@@ -15,7 +16,7 @@ from gpt4scene.vlm.protocol import Reply, Request, Usage
 
 ANTHROPIC_URL = "https://api.anthropic.com"
 
-_KEY_VARIABLE = "ANTHROPIC_API_KEY"
+_KEY_VARIABLE, _URL_VARIABLE = "ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL"
 _IMAGE_BYTES, _REQUEST_BYTES = 5_000_000, 32_000_000
 """platform.claude.com/docs/en/build-with-claude/vision: 32 MB in a request, 600 images, or 100 where the context is
 200,000 tokens. The limit on an image is the lowest that it ever stated."""
@@ -54,10 +55,12 @@ class AnthropicMessages(HostedVLM):
             max_retries: further attempts that the SDK makes after 408, 409, 429, 5xx, silence and lost connections,
                 when the server's Retry-After says, or after 0.5 s, 1 s, 2 s ...
         """
+        preset = os.environ.get(_URL_VARIABLE, "").strip()
+        check_address(base_url or preset or ANTHROPIC_URL, variable="" if base_url else _URL_VARIABLE)
         super().__init__(
             name,
             model,
-            (base_url or os.environ.get("ANTHROPIC_BASE_URL", "").strip() or ANTHROPIC_URL).rstrip("/"),
+            (base_url or preset or ANTHROPIC_URL).rstrip("/"),
             key_variable=_KEY_VARIABLE,
             limits=ImageLimits(100 if _generation(model) <= (4, 5) else 600, _IMAGE_BYTES, _REQUEST_BYTES),
             in_flight=in_flight,
@@ -120,13 +123,15 @@ class AnthropicMessages(HostedVLM):
         return Reply(text, "answered", model, usage)
 
     def _key(self) -> str:
-        key = os.environ.get(_KEY_VARIABLE, "").strip()
+        key = key_in(_KEY_VARIABLE)
         if not key:
             raise UserError(f"{self.name}: no key for Anthropic: set the environment variable {_KEY_VARIABLE}")
         return key
 
     def _connect(self, sdk: Any, key: str) -> Any:
-        logging.getLogger("anthropic._base_client").setLevel(logging.INFO)  # below, it writes whole bodies
+        logger = logging.getLogger("anthropic._base_client")
+        if logger.getEffectiveLevel() < logging.INFO:
+            logger.setLevel(logging.INFO)  # below, it writes whole bodies
         return sdk.Anthropic(
             api_key=key,
             base_url=self.base_url,
@@ -167,9 +172,9 @@ class AnthropicMessages(HostedVLM):
         if _STOPS.search(said):
             raise UserError(
                 f"{self.name}: {self.base_url} would refuse every such request (HTTP 400: {said})"
-            ) from error
+            ) from None
         if "content filtering policy" in said:
-            return Reply("", "refused", self.model, why=said)
+            return Reply("", "refused", self.model, Usage(0, 0), said)
         return None
 
 

@@ -250,7 +250,7 @@ def _told(model: HostedVLM, then: str) -> Iterator[None]:
     try:
         yield
     except (sdk.APIStatusError, sdk.APIConnectionError, httpx2.RequestError) as error:
-        raise UserError(f"{model.name}: {model.why(error)}; {then}") from error
+        raise UserError(f"{model.name}: {model.why(error)}; {then}") from None  # as in HostedVLM._reply_to
 
 
 def _give_up(cache: AnswerCache, shard: Shard, model: HostedVLM) -> None:

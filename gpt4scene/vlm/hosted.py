@@ -78,7 +78,7 @@ class HostedVLM(ABC):
 
     @abstractmethod
     def _key(self) -> str:
-        """The key from the environment; a UserError names the variable that is missing."""
+        """The key from the environment, by `access.key_in`; a UserError names the variable that is missing."""
 
     @abstractmethod
     def _connect(self, sdk: Any, key: str) -> Any:
@@ -102,7 +102,8 @@ class HostedVLM(ABC):
         """What an answer of status 4xx or 5xx means with this provider; None: what it means everywhere.
 
         Raises:
-            UserError: no other question would be answered either.
+            UserError: no other question would be answered either. `from None`: the SDK's error holds the server's
+                words as they came, and servers repeat keys.
         """
 
     def wire(self, request: Request) -> dict[str, Any]:
@@ -244,25 +245,17 @@ class HostedVLM(ABC):
             UserError: the key, the account, the address or the size is to blame, so that none would be answered.
         """
         status, where = error.status_code, f"{self.name}: {self.base_url}"
-        if status == 401:  # `from None`, for servers repeat parts of a wrong key
-            raise UserError(
-                f"{where} does not accept the key in {self.key_variable} (HTTP 401); set a valid one"
-            ) from None
-        if status == 402:
-            raise UserError(f"{where} wants to be paid first (HTTP 402: {said})") from error
-        if status == 403:
-            raise UserError(
-                f"{where} does not let the key in {self.key_variable} use this model (HTTP 403: {said})"
-            ) from error
-        if status in (404, 405):
-            raise UserError(
-                f"{where} has no model {self.model!r}, or is no address of such an API (HTTP {status}: {said})"
-            ) from error
-        if status == 413:
-            raise UserError(
-                f"{where} takes no request as large as this, even with its images as JPEG of the lowest quality "
-                "(HTTP 413); show fewer frames (--preset), or raise the server's limit"
-            ) from error
+        stops = {
+            401: f"does not accept the key in {self.key_variable} (HTTP 401); set a valid one",
+            402: f"wants to be paid first (HTTP 402: {said})",
+            403: f"does not let the key in {self.key_variable} use this model (HTTP 403: {said})",
+            404: f"has no model {self.model!r}, or is no address of such an API (HTTP 404: {said})",
+            405: f"has no model {self.model!r}, or is no address of such an API (HTTP 405: {said})",
+            413: "takes no request as large as this, even with its images as JPEG of the lowest quality (HTTP 413); "
+            "show fewer frames (--preset), or raise the server's limit",
+        }
+        if status in stops:
+            raise UserError(f"{where} {stops[status]}") from None  # as in `_reply_to`
         attempts = f"after {self.max_retries + 1} attempts" if self.max_retries else "at the only attempt"
         if status == 429:
             return f"too many requests, {attempts} (HTTP 429: {said}); --in-flight asks fewer at once"

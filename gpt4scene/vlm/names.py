@@ -4,9 +4,9 @@ import difflib
 import re
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from bev.errors import UserError
+from gpt4scene.vlm.access import check_address
 from gpt4scene.vlm.protocol import VLM
 
 _FORMS = {
@@ -95,7 +95,7 @@ def split_base_url(name: str) -> tuple[str, str | None]:
             raise UserError(f"openai:{name}: an address starts with http:// or https://, as in @http://{address}")
         return name, None
     model, base_url = name[: found.start()], name[found.end() :]
-    _check_address(base_url)
+    check_address(base_url)
     if not model:
         raise UserError(f"openai:{name}: the model is missing before the @; write openai:MODEL@{base_url}")
     return model, base_url
@@ -113,19 +113,6 @@ def split_adapter(name: str) -> tuple[str, str | None]:
     if not model or not adapter:
         raise UserError(f"{name}: {'the adapter' if model else 'the model'} is missing; write MODEL+ADAPTER")
     return model, adapter
-
-
-def _check_address(base_url: str) -> None:
-    try:
-        parts = urlsplit(base_url)
-        _ = parts.port  # which is parsed, and complained of, only now
-    except ValueError as error:
-        raise UserError(f"{base_url}: is no address ({error}); write http://HOST:PORT/v1") from error
-    if parts.username is not None or parts.password is not None:
-        # not repeated: it may be a secret, and names are kept beside answers
-        raise UserError("an address may hold no user name or password, keys come from the environment alone")
-    if not parts.hostname:
-        raise UserError(f"{base_url}: names no host; write http://HOST:PORT/v1")
 
 
 def _kind(name: str) -> tuple[str, str]:

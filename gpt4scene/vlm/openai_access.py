@@ -14,12 +14,13 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from bev.errors import UserError
+from gpt4scene.vlm.access import check_address, is_own_server, key_in
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"
 """What is sent in place of a key to servers that want none; the SDK insists on one."""
 
-_OWN_VARIABLE = "GPT4SCENE_API_KEY"
+_URL_VARIABLE, _OWN_VARIABLE = "OPENAI_BASE_URL", "GPT4SCENE_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,13 @@ class Address:
 
     @classmethod
     def of(cls, base_url: str | None) -> "Address":
-        """The address as given; None: that in OPENAI_BASE_URL, as the SDK has it, or OpenAI's."""
-        preset = os.environ.get("OPENAI_BASE_URL", "").strip()
+        """The address as given; None: that in OPENAI_BASE_URL, as the SDK has it, or OpenAI's.
+
+        Raises:
+            UserError: it is none.
+        """
+        preset = os.environ.get(_URL_VARIABLE, "").strip()
+        check_address(base_url or preset or OPENAI_URL, variable="" if base_url else _URL_VARIABLE)
         url = (base_url or preset or OPENAI_URL).rstrip("/")
         host = urlsplit(url).hostname or ""
         owner: Literal["openai", "google", "other"] = "other"
@@ -54,12 +60,12 @@ class Address:
         Raises:
             UserError: it is not set, and the server wants one; `name` is the model's.
         """
-        key = os.environ.get(self.key_variable, "").strip()
+        key = key_in(self.key_variable)
         if key:
             return key
         if self.key_variable != _OWN_VARIABLE:
             raise UserError(f"{name}: no key for {self.host}: set the environment variable {self.key_variable}")
-        if _is_near(self.host):
+        if is_own_server(self.base_url):
             return NO_KEY
         raise UserError(
             f"{name}: no key for {self.host}: set the environment variable {_OWN_VARIABLE} to the key of that server, "
@@ -77,16 +83,6 @@ def refused_here(address: Address) -> str | None:
     except OSError as error:
         return error.strerror or str(error)
     return None
-
-
-def _is_near(host: str) -> bool:
-    """Whether a host is this machine or on a private network: by its address, or by a name without or of no domain."""
-    if _is_loopback(host) or "." not in host or host.endswith((".local", ".lan", ".internal", ".home.arpa")):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -164,16 +164,16 @@ class OpenAIChat(HostedVLM):
         if status == 401 and self._key() == NO_KEY:
             raise UserError(f"{where} wants a key (HTTP 401); set the environment variable {self.key_variable}")
         if code == "insufficient_quota":
-            raise UserError(f"{where} has nothing left on the account (HTTP {status}: {said})") from error
+            raise UserError(f"{where} has nothing left on the account (HTTP {status}: {said})") from None
         if status == 400 and re.search(r"at most \d+ image", said, re.IGNORECASE):
             raise UserError(
                 f"{where} takes fewer than {images} images in a request ({said}); show fewer frames (--preset), or "
                 f"start vLLM with --limit-mm-per-prompt '{{\"image\": {images}}}'"
-            ) from error
+            ) from None
         if status in (400, 403) and (code in _REFUSALS or error.type in _REFUSALS):
-            return Reply("", "refused", self.model, why=said)
+            return Reply("", "refused", self.model, Usage(0, 0), said)
         if status in (400, 422) and code in _SETTINGS:
-            raise UserError(f"{where} would refuse every such request (HTTP {status}: {said})") from error
+            raise UserError(f"{where} would refuse every such request (HTTP {status}: {said})") from None
         return None
 
 

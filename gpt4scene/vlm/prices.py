@@ -1,7 +1,6 @@
 """What a model's tokens cost: from a user's own list, else from the dated tables, else not known."""
 
 import functools
-import ipaddress
 import json
 import math
 import os
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from bev.errors import UserError
+from gpt4scene.vlm.access import is_own_server
 from gpt4scene.vlm.price_tables import ANTHROPIC, GOOGLE, OPENAI, Row
 from gpt4scene.vlm.protocol import Price, Usage
 
@@ -113,16 +113,6 @@ def age_warning(price: Price, *, today: date | None = None, months: int = 6) -> 
         f"prices are of {price.as_of}, {age} months ago: compare them with the provider's list,"
         f" and give your own in the file that ${PRICES_VARIABLE} names"
     )
-
-
-def is_own_server(base_url: str) -> bool:
-    """Whether an address is of this machine or of a private network, or a host's name has no dot or ends in .local."""
-    host = urlsplit(base_url).hostname or ""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return bool(host) and ("." not in host or host.endswith((".local", ".localhost", ".internal", ".lan")))
-    return address.is_loopback or address.is_private or address.is_link_local
 
 
 def _find(table: Mapping[str, _Found], name: str) -> _Found | None:
