@@ -97,6 +97,11 @@ IDS = [
     ("12, the brown chair", (12,)),
     ("Here they are:\n- 3: office chair\n- 12 (armchair)", (3, 12)),
     ("1. **3** - office chair\n2. **12** - armchair", (3, 12)),
+    # what a reply decides on, after it has thought aloud
+    ("<OBJ003> is a table, <OBJ012> the only chair.\n\n**Final answer:** <OBJ012>", (12,)),
+    ("Objects 3 and 5 are tables, so the answer is 12.", (12,)),
+    ("<OBJ003> is a table, no piano.\nAnswer: No.", ()),
+    ("The answer is plain to see: <OBJ003>.", (3,)),
     # reasoning and its tags
     ("<think>maybe object 3</think>object 5", (5,)),
     ("maybe object 3</think>\n<OBJ005>", (5,)),  # the prompt had opened it
@@ -187,6 +192,8 @@ def test_ids_that_the_scene_does_not_hold_are_told_apart_and_mentions_keep_repea
 
 
 def test_loose_and_bare_forms_can_be_left_out() -> None:
+    spoken = read_ids("<OBJ003> is near. The answer is <OBJ012>.", KNOWN, bare=False).value
+    assert spoken is not None and spoken.ids == (3, 12)
     assert read_ids("object 12", KNOWN, loose=False).outcome == UNPARSABLE
     assert read_ids("None", KNOWN, loose=False).outcome == "answered"
     assert read_ids("4.", KNOWN, bare=False).outcome == UNPARSABLE

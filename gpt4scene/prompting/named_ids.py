@@ -3,7 +3,8 @@
 Forms, from the strictest on; the first kind that a text holds is the only one that is read:
 
 1. `<OBJ012>` counts wherever it stands, and so does "<OBJ12>" or "<obj_12>", which models write beside `<OBJ104>`.
-2. With a word or sign that makes a number an object's: "object 12", "objects 3, 5 and 7", "OBJ012", "id: 12", "marked 12", "numbered 12", "#12", "<12>", "[12]".
+2. With a word or sign that makes a number an object's: "object 12", "objects 3, 5 and 7", "OBJ012", "id: 12",
+   "marked 12", "numbered 12", "#12", "<12>", "[12]".
 3. A reply that is nothing but numbers: "12.", "**12**", "3 and 5", "[3, 5]", "- 3\\n- 5", "1. 4\\n2. 19".
 4. Numbers of the scene that stand where an answer does: at the end of a sentence, "the best match is 12.", "Chairs: 4,
    7", or before what says what they are, "12: the brown chair", "- 12 (brown)".
@@ -39,22 +40,23 @@ def read_ids(text: str, known: Collection[int], *, loose: bool = True, bare: boo
         text: as the model wrote it.
         known: the numbers of the scene's objects.
         loose: read all of these forms; otherwise `<OBJ012>` alone.
-        bare: read the third and fourth kind; only for questions that ask for objects, since "4." may be a count.
+        bare: read the third and fourth kind, and only what follows the last "the answer is" where that is an answer;
+            for questions that ask for objects, since "4." may be a count.
     """
     said = _FENCE.sub("", answer_part(text, boxed=True))
     readers: list[Callable[[str, Collection[int]], list[int]]] = [_strict]
     if loose:
         readers = [_in_angles, _with_a_word, _with_a_sign]
         readers += [_bare, _in_the_place_of_an_answer] if bare else []
-    for read in readers:
-        mentions = read(said, known)
-        if mentions:
+    cues = list(_CUE.finditer(said)) if loose and bare else []
+    for part in (*(said[cue.end() :] for cue in cues[-1:]), said):
+        mentions = next((found for read in readers if (found := read(part, known))), [])
+        if mentions or _says_none(part):
             return Parsed(_named(mentions, known), "answered")
-    if _says_none(said):
-        return Parsed(NamedIds((), ()), "answered")
     return unread(text, "no object's number")
 
 
+_CUE = re.compile(r"\banswer\b\W{0,4}(?:is\b|:|=)", re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json|text|plaintext)?[ \t]*$", re.MULTILINE | re.IGNORECASE)
 
 
