@@ -129,3 +129,9 @@ def test_an_address_in_the_environment_is_checked_too(
     with pytest.raises(UserError) as caught:
         open_model(name)
     assert variable in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_an_address_that_is_empty_is_not_openais_own() -> None:
+    with pytest.raises(UserError, match="the address after the @ is missing"):
+        split_base_url("tuned@")
+    assert split_base_url("model@v1") == ("model@v1", None)

@@ -89,6 +89,10 @@ def split_base_url(name: str) -> tuple[str, str | None]:
     """
     found = re.search(r"@(?=https?://)", name, flags=re.IGNORECASE)
     if found is None:
+        if name.endswith("@"):  # a variable that is not set; the scene would go to OpenAI's own server
+            raise UserError(
+                f"openai:{name}: the address after the @ is missing; write openai:{name}http://HOST:PORT/v1"
+            )
         bare = _BARE_ADDRESS.search(name)
         if bare:
             address = name[bare.start() + 1 :]
