@@ -1,6 +1,7 @@
 """Asking a model about a scene: the scene is shown, the question is put, the answer leads back to objects."""
 
 import logging
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from gpt4scene.vlm.names import open_model
 from gpt4scene.vlm.protocol import VLM, Request, Usage, ViewSize
 
 MAX_NEW_TOKENS = 512
+
+_LAST_NUMBER = re.compile(r"\S*\d$")
+"""With which a text breaks off: "<OBJ01" may have been the beginning of <OBJ012>."""
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ class Answer:
     usage: Usage | None
     """Tokens; None where the provider did not say."""
     cost_usd: float | None
-    """Of this call: 0 where the answer was in the cache, None where no price is known."""
+    """Of this call: 0 where it was in the cache; None where no price is known or the provider told no tokens."""
     model: str
     """The dated model that answered, as its provider names it."""
     cached: bool
@@ -167,7 +171,8 @@ def answer_of(kept: Kept, question: Question, known: Collection[int]) -> Answer:
     """What a reply says about a scene whose objects have the numbers `known`."""
     reply = kept.reply
     # "4." names an object only where objects were asked for
-    found = read_ids(reply.text, known, bare=question.task == "ground")
+    text = reply.text if reply.outcome == "answered" else _LAST_NUMBER.sub("", reply.text)
+    found = read_ids(text, known, bare=question.task == "ground")
     outcome, why = reply.outcome, reply.why
     if outcome == "answered" and question.task == "ground":
         outcome, why = found.outcome, found.why

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from batch_server import BatchServer
 from box_scene import box_scene
+from fault_server import FaultServer
 
 from gpt4scene.cli import answer_lines
 from gpt4scene.cli.ask import ask as ask_command
@@ -30,7 +31,7 @@ SCRIPT = (
     {"match": "hello", "reply": "Hello."},
     {"match": "again", "reply": "It is <OBJ003>."},
     {"match": "secret", "reply": "", "outcome": "refused"},
-    {"match": "long", "reply": "A long <OBJ003>", "outcome": "truncated"},
+    {"match": "long", "reply": "A long <OBJ003>, <OBJ02", "outcome": "truncated"},
     {"match": "evil", "reply": "red \x1b[31mtext‮"},
     {"match": "nothing fits", "reply": "No."},
     {"match": "somebody", "reply": "You stand there."},
@@ -194,8 +195,10 @@ def test_what_is_no_answer_says_so_and_ends_with_code_1(
     assert _run("ask", folder, question, "-m", replay, *options) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith(f"gpt4scene: {line}: ") and printed.err.count("\n") == 1
-    if question == "long":  # what there is of it counts
-        assert "  3  Schränkchen" in printed.out and "look at" in printed.out
+    if question == "long":  # what there is of it counts, but not a number that may lack its end
+        assert "  3  Schränkchen" in printed.out and "look at" in printed.out and "stool" not in printed.out
+        assert _run("ask", folder, question, "-m", replay) == 1
+        assert "--retry-failed asks again" in capsys.readouterr().err
 
 
 def test_tasks(folder: Path, replay: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -226,6 +229,8 @@ def test_a_dry_run_needs_no_key_and_sends_nothing(folder: Path, capsys: pytest.C
     assert re.search(r"[\d,]+ to [\d,]+ tokens in, at most 512 out\n\$0\.\d{4} to \$0\.\d{4}\n", out)
     assert _run("ask", folder, "Which?", "--dry-run", "--json") == 0
     assert json.loads(capsys.readouterr().out)["to_send"] == 1
+    assert _run("ask", folder, "Which?", "--dry-run", "-m", "openai:gpt-5.6-sol") == 0
+    assert "at most 4,608 out" in capsys.readouterr().out  # room for reasoning, which is paid for, counts
 
 
 @pytest.mark.parametrize(
@@ -315,6 +320,31 @@ def test_an_unparsable_answer_is_counted(
     assert _run("ask", folder, "--questions", file, "--task", "ground", "-o", out, "-m", replay) == 1
     assert "1 of the answers name no object where one was asked for" in capsys.readouterr().out
     assert _rows(out)[0]["outcome"] == "unparsable"
+
+
+def test_many_answers_that_are_none_say_why_and_how_to_ask_again(
+    folder: Path, replay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "questions.txt", tmp_path / "answers.jsonl"
+    file.write_text("hello\nsecret\nlong\nunheard of\nnever said\n")
+    assert _run("ask", folder, "--questions", file, "-o", out, "-m", replay) == 1
+    failed, refused, cut = capsys.readouterr().err.splitlines()
+    assert failed.startswith("gpt4scene: 2 failed, the same command asks again: ") and "no line has" in failed
+    assert failed.endswith("(and 1 more)")
+    assert refused.startswith("gpt4scene: 1 refused, --retry-failed asks again: ")
+    assert cut.startswith("gpt4scene: 1 truncated, --retry-failed asks again: ")
+
+
+def test_a_run_that_brings_nothing_leaves_the_answers_of_another(
+    folder: Path, replay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "questions.txt", tmp_path / "answers.jsonl"
+    file.write_text("hello\n")
+    assert _run("ask", folder, "--questions", file, "-o", out, "-m", replay) == 0
+    kept = out.read_bytes()
+    assert "OPENAI_API_KEY" in _fails(capsys, "ask", folder, "--questions", file, "-o", out)
+    assert _run("ask", folder, "--questions", file, "-o", out, "--max-cost", "0") == 1
+    assert "answers are in" not in capsys.readouterr().out and out.read_bytes() == kept
 
 
 def test_an_interrupted_run_leaves_what_it_has(
@@ -445,6 +475,31 @@ def test_a_chat_that_cannot_be_answered_goes_on(
     assert printed.err.count("OPENAI_API_KEY") == 2 and printed.out == "0 answered; $0.0000 in total\n"
 
 
+def test_a_chat_holds_its_limit_after_an_answer_that_told_no_usage(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = {"as_of": "2026-11-20", "prices": {"127.0.0.1": {"m": {"input": 0, "output": 1000}}}}
+    (tmp_path / "prices.json").write_text(json.dumps(prices))
+    monkeypatch.setenv("GPT4SCENE_PRICES", str(tmp_path / "prices.json"))
+    with FaultServer(script=["cut"]) as server:  # which may have cost 100 tokens, 0.1 $; the others cost 8
+        command = (folder, "-m", f"openai:m@{server.url}", "--max-new-tokens", "100", "--max-cost", "0.21")
+        assert _chat(monkeypatch, "one\ntwo\nthree\nfour\n", *command) == 1
+        assert len(server.requests) == 3
+    printed = capsys.readouterr()
+    assert printed.out.endswith("2 answered; $0.1160 in total\n") and "beyond --max-cost" in printed.err
+
+
+def test_an_answer_that_told_no_usage_says_what_it_may_have_cost(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prices = {"as_of": "2026-11-20", "prices": {"127.0.0.1": {"m": {"input": 0, "output": 1000}}}}
+    (tmp_path / "prices.json").write_text(json.dumps(prices))
+    monkeypatch.setenv("GPT4SCENE_PRICES", str(tmp_path / "prices.json"))
+    with FaultServer(script=["cut"]) as server:
+        assert _run("ask", folder, "q", "-m", f"openai:m@{server.url}", "--max-new-tokens", "100", "--no-picture") == 1
+    assert "the provider told no tokens; $0.1000, of which up to $0.1000 for 1" in capsys.readouterr().out
+
+
 def test_ctrl_c_ends_a_chat_cleanly(
     folder: Path, replay: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -487,6 +542,22 @@ def test_a_batch_is_submitted_once_and_taken_when_it_is_there(
     rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [(row["outcome"], row["cached"], row["unknown_ids"]) for row in rows] == [("answered", True, [12])] * 3
     assert "3 from the cache, 0 sent" in capsys.readouterr().out
+
+
+def test_a_batch_that_asks_refusals_again_ends(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions, out, batch = tmp_path / "q.txt", tmp_path / "a.jsonl", tmp_path / "batch"
+    questions.write_text("Which is red?\nevil\n", encoding="utf-8")
+    with BatchServer(lambda asked: "policy" if "evil" in asked else "ok") as server:
+        command = ("ask", folder, "-m", f"openai:gpt-4o@{server.url}", "--questions", questions, "--out", out)
+        command = (*command, "--batch", batch)
+        for options, submitted in (((), 2), ((), 2), (("--retry-failed",), 3), (("--retry-failed",), 3)):
+            assert _run(*command, *options) == 1
+            assert len(server.keys()) == submitted
+            server.finish()
+    assert [row["outcome"] for row in _rows(out)] == ["answered", "refused"]
+    assert "2 from the cache, 0 sent; 1 refused" in capsys.readouterr().out
 
 
 def test_a_batch_is_for_many_questions_and_for_providers_that_have_them(

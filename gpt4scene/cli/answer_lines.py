@@ -75,15 +75,32 @@ def answer_row(answer: "Answer") -> dict[str, Any]:
 def failure_line(answer: "Answer") -> str:
     """Why an answer is none, in one line."""
     said = _FAILURES[answer.outcome]
-    return " ".join(printable(f"{said}: {answer.why}" if answer.why else said).split())
+    said += f": {answer.why}" if answer.why else ""
+    if answer.cached and answer.outcome in ("refused", "truncated"):
+        said += "; it was kept from before, --retry-failed asks again"
+    return " ".join(printable(said).split())
 
 
-def took_line(answer: "Answer", name: str) -> str:
-    """Which model answered, and what that took."""
+def failures_line(outcome: str, whys: Mapping[str, int]) -> str:
+    """Of many answers that are none with the same outcome: how many, how to ask again, and the most frequent reason,
+    with how many others there are.
+
+    Args:
+        outcome: "failed", "refused" or "truncated".
+        whys: how many there are by their reasons.
+    """
+    again = "the same command" if outcome == "failed" else "--retry-failed"
+    said = f"{sum(whys.values())} {outcome}, {again} asks again: {max(whys, key=lambda why: whys[why])}"
+    said += f" (and {len(whys) - 1} more)" if len(whys) > 1 else ""
+    return " ".join(printable(said).split())
+
+
+def took_line(answer: "Answer", name: str, cost: str) -> str:
+    """Which model answered, and what that took; `cost` in words."""
     model = name if answer.model in ("", name) or name.endswith(f":{answer.model}") else f"{name} ({answer.model})"
     if answer.cached:
         return f"{model}: from the cache, nothing was sent\n"
-    return f"{model}: {tokens_text(answer.usage)}; {money(answer.cost_usd)}\n"
+    return f"{model}: {tokens_text(answer.usage)}; {cost}\n"
 
 
 def tokens_text(usage: "Usage | None") -> str:
@@ -99,14 +116,14 @@ def money(usd: float | None) -> str:
     return "no price is known" if usd is None else f"${usd:.4f}"
 
 
-def plan_lines(plan: "Plan", model: "VLM", max_new_tokens: int) -> str:
+def plan_lines(plan: "Plan", model: "VLM") -> str:
     """What asking would take, for --dry-run."""
     from gpt4scene.vlm.prices import age_warning
 
     tokens = _span(f"{plan.tokens.low:,}", f"{plan.tokens.high:,}")
     lines = [
         f"{model.name}: {plan.to_send} to send, {plan.cached} in the cache",
-        f"{tokens} tokens in, at most {plan.to_send * max_new_tokens:,} out",
+        f"{tokens} tokens in, at most {plan.output_tokens:,} out",
     ]
     if plan.cost_low_usd is None or plan.cost_high_usd is None:
         lines.append("no price is known for this model; add one with GPT4SCENE_PRICES")

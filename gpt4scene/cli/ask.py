@@ -128,7 +128,7 @@ def ask(
             max_cost_usd=max_cost,
         )
         if dry_run:
-            tell_plan(run, max_new_tokens, as_json=json)
+            tell_plan(run, as_json=json)
         elif questions is None:
             ask_one(run, picture=picture, no_picture=no_picture, as_json=json)
         else:

@@ -175,9 +175,10 @@ class _Talk:
         )
         if asked.kept[0] is None:
             raise UserError(asked.stopped)
+        # of the run and not of the reply: one that broke off may have cost as much as it could
+        known = self.cost_usd is not None and asked.cost_usd is not None
+        self.cost_usd = (self.cost_usd or 0.0) + (asked.cost_usd or 0.0) if known else None
         answer = answer_of(asked.kept[0], question, ids_of(self.scene))
-        known = self.cost_usd is not None and answer.cost_usd is not None
-        self.cost_usd = (self.cost_usd or 0.0) + (answer.cost_usd or 0.0) if known else None
         self._tell(line, answer)
         # what a truncated answer says, the model may go on from
         if answer.outcome in ("answered", "truncated") and answer.text:

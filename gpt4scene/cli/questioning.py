@@ -1,9 +1,10 @@
 """Questions about a scene on their way: planned, asked one by one or in batches, and told."""
 
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def requests_of(
     return requests
 
 
-def tell_plan(run: Questioning, max_new_tokens: int, *, as_json: bool) -> None:
+def tell_plan(run: Questioning, *, as_json: bool) -> None:
     from dataclasses import asdict
     from json import dumps
 
@@ -66,7 +67,7 @@ def tell_plan(run: Questioning, max_new_tokens: int, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(f"{dumps({'model': run.model.name, **asdict(planned)})}\n")
     else:
-        sys.stdout.write(plan_lines(planned, run.model, max_new_tokens))
+        sys.stdout.write(plan_lines(planned, run.model))
 
 
 def ask_one(run: Questioning, *, picture: Path | None, no_picture: bool, as_json: bool) -> None:
@@ -99,7 +100,7 @@ def ask_one(run: Questioning, *, picture: Path | None, no_picture: bool, as_json
     else:
         sys.stdout.write("" if answer.text.endswith("\n") or not answer.text else "\n")
         sys.stdout.write(answer_lines.object_lines(run.scene, answer.ids, answer.unknown_ids))
-        sys.stdout.write(answer_lines.took_line(answer, run.model.name))
+        sys.stdout.write(answer_lines.took_line(answer, run.model.name, asked.money()))
     if drawn is not None:
         answer_lines.write_picture(drawn, run.scene, answer.ids)
         sys.stdout.write("" if as_json else f"look at {drawn}\n")
@@ -132,12 +133,15 @@ def _row(run: Questioning, position: int, answer: dict[str, Any]) -> dict[str, A
 def ask_in_batches(run: Questioning, out: Path, batch: Path) -> None:
     """Take up the batch in a folder where it stands: collect what is there, submit what is missing, say how far it is.
 
-    Once every reply is there, the answers are written as `ask_many` writes them; until then the exit code is 1.
+    Once every reply is there, the answers are written as `ask_many` writes them; until then the exit code is 1. What
+    is refused is asked again only by a command that finds nothing under way, or each that takes a refusal would pay
+    for the next.
     """
     from gpt4scene.vlm.batch import collect, poll, submit
 
+    retry_failed = run.retry_failed
     if (batch / "batch.json").is_file():
-        poll(run.model, batch)
+        retry_failed = poll(run.model, batch).done and retry_failed
         collected = collect(run.model, batch, run.cache)
         for why, count in collected.failures.items():
             sys.stderr.write(f"gpt4scene: {count} failed and are submitted again: {why}\n")
@@ -146,11 +150,12 @@ def ask_in_batches(run: Questioning, out: Path, batch: Path) -> None:
         run.requests,
         batch,
         run.cache,
-        retry_failed=run.retry_failed,
+        retry_failed=retry_failed,
         max_cost_usd=run.max_cost_usd,
     )
     if state.done:
-        ask_many(run, out)
+        # which is to write what is there, not to pay in full for what was refused
+        ask_many(replace(run, retry_failed=False), out)
         return
     sys.stdout.write("".join(f"{line}\n" for line in state.lines()))
     sys.stdout.write("the same command again takes what has come by then; batches take up to 24 hours\n")
@@ -161,7 +166,7 @@ def ask_in_batches(run: Questioning, out: Path, batch: Path) -> None:
 def ask_many(run: Questioning, out: Path) -> None:
     """Ask all, write a row for each that is known, print what they took; exit code 1 unless all were answered."""
     from gpt4scene.asking import answer_of, ids_of
-    from gpt4scene.cli.answer_lines import answer_row
+    from gpt4scene.cli.answer_lines import answer_row, failures_line
     from gpt4scene.vlm.answering import ask_all
     from gpt4scene.vlm.asked import Kept
 
@@ -184,14 +189,19 @@ def ask_many(run: Questioning, out: Path) -> None:
         )
     finally:
         # an interrupted run leaves what it has; the same command again takes that from the cache
-        _write_rows(out, [rows[position] for position in sorted(rows)])
+        if rows:
+            _write_rows(out, [rows[position] for position in sorted(rows)])
     unparsable = sum(row["outcome"] == "unparsable" for row in rows.values())
     unread = f"; {unparsable} of the answers name no object where one was asked for" if unparsable else ""
-    sys.stdout.write(f"{asked.summary()}{unread}\nanswers are in {out}\n")
+    sys.stdout.write(f"{asked.summary()}{unread}\n" + (f"answers are in {out}\n" if rows else ""))
+    sys.stdout.flush()
+    for outcome in ("failed", "refused", "truncated"):
+        whys = Counter(row["why"] for row in rows.values() if row["outcome"] == outcome)
+        if whys:
+            sys.stderr.write(f"gpt4scene: {failures_line(outcome, whys)}\n")
     if asked.stopped:
         sys.stderr.write(f"gpt4scene: {asked.stopped}\n")
     if asked.stopped or any(row["outcome"] != "answered" for row in rows.values()):
-        sys.stdout.flush()
         raise SystemExit(1)
 
 

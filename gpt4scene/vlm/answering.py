@@ -28,6 +28,8 @@ class Plan:
     to_send: int
     tokens: TokenRange
     """Input tokens of all that would be sent."""
+    output_tokens: int
+    """At most, hidden reasoning included."""
     cost_low_usd: float | None
     """With the provider's discounts and answers of one token; None where no price is known."""
     cost_high_usd: float | None
@@ -90,6 +92,7 @@ def plan(model: VLM, requests: Sequence[Request], *, cache: AnswerCache, retry_f
     missing = {key: at[0] for key, at in run.positions.items() if run.in_cache(key) is None}
     ranges = {key: model.estimate(requests[at]) for key, at in missing.items()}
     tokens = TokenRange(sum(r.low for r in ranges.values()), sum(r.high for r in ranges.values()))
+    most = {key: model.max_output_tokens(requests[at]) for key, at in missing.items()}
     low = high = None
     if model.price is not None:
         heads = {group[0] for group in grouped([requests[at] for at in missing.values()])}
@@ -97,12 +100,9 @@ def plan(model: VLM, requests: Sequence[Request], *, cache: AnswerCache, retry_f
         low = sum(
             lower_usd(price, r.low, discount=discount) for r, discount in zip(ranges.values(), discounts, strict=True)
         )
-        own = {
-            key: upper_usd(price, ranges[key].high, model.max_output_tokens(requests[at]))
-            for key, at in missing.items()
-        }
+        own = {key: upper_usd(price, ranges[key].high, most[key]) for key in missing}
         high = sum(cost + sum_of(cache.lost(key), cost) for key, cost in own.items())
-    return Plan(len(requests) - len(missing), len(missing), tokens, low, high)
+    return Plan(len(requests) - len(missing), len(missing), tokens, sum(most.values()), low, high)
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,19 @@ class Asked:
             tokens += f" ({self.usage.cached_input_tokens:,} at a discount)"
         return (
             f"{len(self.kept)} questions: {self.cached} from the cache, {self.sent} sent{others and f'; {others}'};"
-            f" {tokens}, {self.usage.output_tokens:,} out; {_money(self)}"
+            f" {tokens}, {self.usage.output_tokens:,} out; {self.money()}"
         )
+
+    def money(self) -> str:
+        """What it cost, in words."""
+        if self.cost_usd is None:
+            return "no price is known"
+        said = f"${self.cost_usd:.4f}"
+        if self.unsure:
+            said += f", of which up to ${self.unsure_usd:.4f} for {self.unsure} whose usage is not known"
+        if self.all_runs_usd is not None and self.all_runs_usd - self.cost_usd >= 5e-5:
+            said += f"; with earlier runs ${self.all_runs_usd:.4f}"
+        return said
 
 
 @contextmanager
@@ -94,14 +105,3 @@ def shown_progress(
 def _others(outcomes: Mapping[str, int]) -> str:
     """How many replies were no answers: "2 refused, 1 truncated"."""
     return ", ".join(f"{n} {outcome}" for outcome, n in sorted(outcomes.items()) if outcome != "answered")
-
-
-def _money(asked: Asked) -> str:
-    if asked.cost_usd is None:
-        return "no price is known"
-    said = f"${asked.cost_usd:.4f}"
-    if asked.unsure:
-        said += f", of which up to ${asked.unsure_usd:.4f} for {asked.unsure} whose usage is not known"
-    if asked.all_runs_usd is not None and asked.all_runs_usd - asked.cost_usd >= 5e-5:
-        said += f"; with earlier runs ${asked.all_runs_usd:.4f}"
-    return said

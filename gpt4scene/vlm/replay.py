@@ -80,7 +80,7 @@ class ReplayVLM:
         line = self._line(request)
         if line is None:
             asked = " ".join(request.conversation.messages[-1].text.split())
-            shown = asked if len(asked) <= 80 else f"…{asked[-80:]}"
+            shown = asked if len(asked) <= 80 else f"{asked[:80]}…"
             why = f'{self.path}: no line has a "match" that is in the question "{shown}"'
             return Reply("", "failed", self.name, None, why)
         why = "" if line.outcome == "answered" else f"{self.path} scripts this reply as {line.outcome}"
