@@ -31,7 +31,7 @@ SCRIPT = (
     {"match": "hello", "reply": "Hello."},
     {"match": "again", "reply": "It is <OBJ003>."},
     {"match": "secret", "reply": "", "outcome": "refused"},
-    {"match": "long", "reply": "A long <OBJ003>, <OBJ02", "outcome": "truncated"},
+    {"match": "long", "reply": "A long object 3 by <OBJ02", "outcome": "truncated"},
     {"match": "evil", "reply": "red \x1b[31mtext‮"},
     {"match": "nothing fits", "reply": "No."},
     {"match": "somebody", "reply": "You stand there."},
