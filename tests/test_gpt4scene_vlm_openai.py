@@ -154,6 +154,9 @@ def test_a_conversation_keeps_its_turns() -> None:
     ]
 
 
+FILTERED = "the server's content filter ended the answer"
+
+
 @pytest.mark.parametrize(
     ("response", "outcome", "text", "why"),
     [
@@ -163,11 +166,35 @@ def test_a_conversation_keeps_its_turns() -> None:
         ({"error": {"message": "busy,\n try again"}}, "failed", "", "busy, try again"),
         ({"choices": [{"message": None, "finish_reason": "stop"}]}, "failed", "", "the answer is empty"),
         ({"choices": [{"message": {"content": None, "refusal": "No."}}]}, "refused", "No.", "No."),
+        ({"choices": [{"finish_reason": "content_filter: PROHIBITED_CONTENT"}]}, "refused", "", FILTERED),
+        ({"choices": [{"message": {"content": "It"}, "finish_reason": "content_filter"}]}, "refused", "It", FILTERED),
     ],
 )
 def test_reading_responses(response: dict[str, Any], outcome: str, text: str, why: str) -> None:
     reply = OpenAIChat("o", "m").read(response)
     assert (reply.outcome, reply.text, reply.why, reply.model, reply.usage) == (outcome, text, why, "m", None)
+
+
+@pytest.mark.parametrize(
+    ("model", "room"),
+    [
+        ("gemini-3.8-flash", True),
+        ("models/gemini-2.5-pro", True),
+        ("gemini-flash-latest", True),
+        ("gemini-2.0-flash", False),
+    ],
+)
+def test_gemini_gets_room_for_its_thoughts(model: str, room: bool) -> None:
+    asked = OpenAIChat("o", model, "https://generativelanguage.googleapis.com/v1beta/openai/")
+    body = asked.wire(question(max_new_tokens=77))
+    assert body["max_tokens"] == asked.max_output_tokens(question(max_new_tokens=77)) == (4096 + 77 if room else 77)
+    assert body["temperature"] == 0
+
+
+def test_thoughts_that_only_the_total_counts_are_paid_for() -> None:
+    usage = {"prompt_tokens": 11, "completion_tokens": 9, "total_tokens": 88}
+    reply = OpenAIChat("o", "m").read({"choices": [{"message": {"content": "x"}}], "usage": usage})
+    assert reply.usage == Usage(11, 77)
 
 
 def test_written_to_the_cache_is_told_apart() -> None:
