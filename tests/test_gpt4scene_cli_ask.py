@@ -236,12 +236,14 @@ def test_a_dry_run_needs_no_key_and_sends_nothing(folder: Path, capsys: pytest.C
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("",), "the question is empty"),
+        (("",), 'no question is given: gpt4scene ask SCENE "QUESTION"'),
+        (("  ",), "the question is empty"),
         (("  ", "--task", "ground"), "the description is empty"),
-        ((), "the question is empty"),
+        ((), 'no question is given: gpt4scene ask SCENE "QUESTION"'),
         (("Which?",), "OPENAI_API_KEY"),
         (("Which?", "--task", "grund"), "--task"),
-        (("Which?", "--task", "situated"), "needs a situation"),
+        (("Which?", "--task", "situated"), "--situation"),
+        (("--task", "caption"), "--object 12"),
         (("Which?", "--object", "2"), "a caption takes no question"),
         (("--object", "99"), "no object has the number 99"),
         (("Which?", "-m", "gpt-4o"), "openai:gpt-4o"),
@@ -260,6 +262,27 @@ def test_what_is_to_be_mended_is_one_line(
 ) -> None:
     assert words in _fails(capsys, "ask", folder, *arguments)
     assert not (folder / "answers").exists()
+
+
+def test_a_picture_that_has_no_place_is_one_line_after_the_answer(
+    folder: Path, replay: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "answers").write_text("no folder")
+    assert _run("ask", folder, "again", "-m", replay) == 2
+    printed = capsys.readouterr()
+    assert printed.out.startswith("It is <OBJ003>.") and printed.err.count("\n") == 1
+    assert "answers: is no folder" in printed.err and "another file for the picture" in printed.err
+
+
+def test_an_interrupted_question_tells_what_is_kept(
+    folder: Path, replay: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_off(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("gpt4scene.vlm.answering.ask_all", broken_off)
+    assert _run("ask", folder, "again", "-m", replay) == 130
+    assert "takes what was answered from the cache" in capsys.readouterr().err
 
 
 def test_no_scene(tmp_path: Path, replay: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -332,7 +355,7 @@ def test_many_answers_that_are_none_say_why_and_how_to_ask_again(
     assert failed.startswith("gpt4scene: 2 failed, the same command asks again: ") and "no line has" in failed
     assert failed.endswith("(and 1 more)")
     assert refused.startswith("gpt4scene: 1 refused, --retry-failed asks again: ")
-    assert cut.startswith("gpt4scene: 1 truncated, --retry-failed asks again: ")
+    assert cut.startswith("gpt4scene: 1 truncated, --max-new-tokens allows more: ")
 
 
 def test_a_run_that_brings_nothing_leaves_the_answers_of_another(

@@ -25,6 +25,12 @@ _FAILURES = {
     "unparsable": "the answer names no object",
 }
 
+_AGAIN = {
+    "failed": "the same command asks again",
+    "refused": "--retry-failed asks again",
+    "truncated": "--max-new-tokens allows more",
+}
+
 
 def printable(text: str) -> str:
     """A model's text without what would steer the terminal: control characters but for line breaks and tabs."""
@@ -89,8 +95,7 @@ def failures_line(outcome: str, whys: Mapping[str, int]) -> str:
         outcome: "failed", "refused" or "truncated".
         whys: how many there are by their reasons.
     """
-    again = "the same command" if outcome == "failed" else "--retry-failed"
-    said = f"{sum(whys.values())} {outcome}, {again} asks again: {max(whys, key=lambda why: whys[why])}"
+    said = f"{sum(whys.values())} {outcome}, {_AGAIN[outcome]}: {max(whys, key=lambda why: whys[why])}"
     said += f" (and {len(whys) - 1} more)" if len(whys) > 1 else ""
     return " ".join(printable(said).split())
 
@@ -172,5 +177,7 @@ def write_picture(path: Path, scene: "Scene", ids: Sequence[int]) -> None:
     if not done:
         raise UserError(f"{path}: a picture of {picture.shape[1]}x{picture.shape[0]} px cannot be written so")
     with write_errors(path.resolve().parent):
+        if path.parent.exists() and not path.parent.is_dir():
+            raise UserError(f"{path.parent}: is no folder; move it away, or name another file for the picture")
         path.parent.mkdir(exist_ok=True)
         write_bytes(path, data.tobytes())

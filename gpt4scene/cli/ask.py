@@ -201,6 +201,12 @@ def _single(
     from gpt4scene.prompting.questions import Question
 
     named = task_of(task, situation=situation, object_id=object_id)
+    if named == "situated" and situation is None:
+        raise UserError('--task situated: say where the asker is, as in --situation "I sit on the sofa"')
+    if named == "caption" and object_id is None:
+        raise UserError("--task caption: say which object, as in --object 12")
+    if named != "caption" and not text:
+        raise UserError('no question is given: gpt4scene ask SCENE "QUESTION", or --questions FILE for many')
     question = Question(text, named, situation=situation, object_id=object_id, expect=expect, style=style)
     check_not_empty(question)
     return FileQuestion("1", question)

@@ -34,6 +34,9 @@ CLOSED = 141
 INTERRUPTED = 130
 """Exit code: 128 and the number of the signal, as shells have it."""
 
+_KEPT_STEPS = "keeps finished steps and begins this one anew"
+_KEPT_ANSWERS = "takes what was answered from the cache and asks only the rest"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0 on success, 2 for what the user can mend, 130 when interrupted."""
@@ -60,9 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gpt4scene: {error.filename}: cannot be read or written ({error.strerror})\n")
         return 2
     except KeyboardInterrupt:
-        sys.stderr.write(
-            "\ngpt4scene: interrupted; the same command again keeps finished steps and begins this one anew\n"
-        )
+        told = _KEPT_ANSWERS if arguments[:1] in (["ask"], ["chat"]) else _KEPT_STEPS
+        sys.stderr.write(f"\ngpt4scene: interrupted; the same command again {told}\n")
         return INTERRUPTED
     return 0
 
