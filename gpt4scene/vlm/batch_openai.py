@@ -12,6 +12,7 @@ from typing import Any
 
 from gpt4scene.vlm.batch_shards import Found, Progress, Shard
 from gpt4scene.vlm.hosted import HostedVLM, one_line
+from gpt4scene.vlm.openai_chat import REFUSALS
 from gpt4scene.vlm.protocol import Reply, Usage
 
 _LABEL = "gpt4scene"
@@ -19,7 +20,6 @@ _LABEL = "gpt4scene"
 _CLOCKS_S = 3600
 """How far this machine's clock may be from the provider's."""
 _ENDED = ("completed", "failed", "expired", "cancelled")
-_REFUSALS = ("content_policy_violation", "content_filter", "invalid_prompt", "image_content_policy_violation")
 
 
 class OpenAIBatches:
@@ -92,5 +92,5 @@ class OpenAIBatches:
             return line["custom_id"], self._model.read(body)
         error = line.get("error") or body.get("error") or {}
         code, said = str(error.get("code") or ""), one_line(error.get("message") or error.get("code") or "no reason")
-        outcome = "refused" if code in _REFUSALS else "failed"
+        outcome = "refused" if code in REFUSALS else "failed"
         return line["custom_id"], Reply("", outcome, self._model.model, Usage(0, 0), said)

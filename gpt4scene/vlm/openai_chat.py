@@ -20,7 +20,7 @@ _LIMITS = {
     "google": ImageLimits(images=900, image_bytes=7_000_000, request_bytes=20_000_000),
     "other": ImageLimits(),
 }
-_REFUSALS = ("content_policy_violation", "content_filter", "invalid_prompt", "image_content_policy_violation")
+REFUSALS = ("content_policy_violation", "content_filter", "invalid_prompt", "image_content_policy_violation")
 """Codes of errors 400 that are the model's refusal of one question."""
 _SETTINGS = ("unsupported_parameter", "unsupported_value", "unknown_parameter", "model_not_found", "invalid_model")
 """Codes of errors 400 that every other question would meet too."""
@@ -170,7 +170,7 @@ class OpenAIChat(HostedVLM):
                 f"{where} takes fewer than {images} images in a request ({said}); show fewer frames (--preset), or "
                 f"start vLLM with --limit-mm-per-prompt '{{\"image\": {images}}}'"
             ) from None
-        if status in (400, 403) and (code in _REFUSALS or error.type in _REFUSALS):
+        if status in (400, 403) and (code in REFUSALS or error.type in REFUSALS):
             return Reply("", "refused", self.model, Usage(0, 0), said)
         if status in (400, 422) and code in _SETTINGS:
             raise UserError(f"{where} would refuse every such request (HTTP {status}: {said})") from None
