@@ -373,10 +373,23 @@ def test_an_image_that_is_missing_ends_the_run() -> None:
         model_at("openai", server).reply([question(images=[Image("gone.jpg")])])
 
 
-def test_a_web_page_is_no_answer() -> None:
-    with FaultServer(forever="web-page") as server, pytest.raises(UserError) as caught:
-        ask(model_at("openai", server))
-    assert str(caught.value) == f"openai:m: {server.url} answers with a web page; is this the address of its API?"
+@both
+@either_way
+def test_a_web_page_is_no_answer(api: str, stream: bool) -> None:
+    with FaultServer(forever="web-page") as server:
+        model = model_at(api, server)
+        with pytest.raises(UserError) as caught:
+            ask(model, stream=stream)
+    where = f"{api}:m: {model.base_url}"
+    assert str(caught.value) == f"{where} answers with a web page; is this the address of its API?"
+
+
+def test_retries_are_told_to_those_alone_who_want_to_know(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "anthropic")  # as the commands have it
+    logging.getLogger("anthropic._base_client").setLevel(logging.NOTSET)
+    with FaultServer(script=[Fault("rate-limit", SOON)]) as server:
+        assert ask(model_at("anthropic", server)).outcome == "answered"
+        assert len(server.requests) == 2 and not caplog.records
 
 
 def test_pictures_differ() -> None:

@@ -153,6 +153,7 @@ class AnthropicMessages(HostedVLM):
             stream=True,
             stream_cls=anthropic.Stream[object],
         ) as events:
+            self._check_stream(events.response)
             for event in events:
                 if event["type"] == "message_start":
                     response |= event["message"]

@@ -214,8 +214,16 @@ class HostedVLM(ABC):
         if isinstance(response, Mapping):
             return self.read(response)
         if isinstance(response, str) and response.lstrip().startswith("<"):
-            raise UserError(f"{self.name}: {self.base_url} answers with a web page; is this the address of its API?")
+            raise self._web_page()
         return self._failed((), "the server's answer is no JSON object")
+
+    def _check_stream(self, response: Any) -> None:
+        """Complain of a web page, of which the SDKs make a stream that holds nothing; takes httpx2's response."""
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise self._web_page()
+
+    def _web_page(self) -> UserError:
+        return UserError(f"{self.name}: {self.base_url} answers with a web page; is this the address of its API?")
 
     def _why_lost(self, error: BaseException) -> str:
         """In one line, why a connection brought no answer.

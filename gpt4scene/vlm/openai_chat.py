@@ -145,6 +145,7 @@ class OpenAIChat(HostedVLM):
         with client.post(
             "/chat/completions", cast_to=object, content=body, stream=True, stream_cls=openai.Stream[object]
         ) as chunks:
+            self._check_stream(chunks.response)
             for chunk in chunks:
                 response |= {key: chunk[key] for key in ("model", "usage") if chunk.get(key)}
                 for choice in chunk.get("choices") or ():
