@@ -10,6 +10,7 @@ standard input ends or it is killed; GET /count tells how many requests came.
 
 import argparse
 import json
+import re
 import socket
 import sys
 import threading
@@ -217,7 +218,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, fault: Fault, raw: bytes) -> None:
         owner = self.owner
-        body = json.loads(raw) if owner.keep_bodies else {"model": "m", "stream": b'"stream":true' in raw}
+        body = (
+            json.loads(raw)
+            if owner.keep_bodies
+            else {"model": "m", "stream": re.search(rb'"stream": ?true', raw) is not None}
+        )
         if owner.latency_s:
             owner.ending.wait(owner.latency_s)
         if fault.kind in ("hang", "drop"):

@@ -97,7 +97,7 @@ def _hub(folder: Path, calls: list[str], *, cached: bool, reason: str | None = N
         hf_hub_download=lambda source, name: str(folder / name),
         HfApi=lambda: SimpleNamespace(model_info=model_info),
         constants=SimpleNamespace(HF_HUB_CACHE="the/cache"),
-        errors=SimpleNamespace(HfHubHTTPError=OSError),
+        errors=SimpleNamespace(HTTPError=OSError),
     )
 
 

@@ -428,6 +428,21 @@ def test_a_bad_file_of_questions_is_told_by_its_line(
     assert not (tmp_path / "out.jsonl").exists()
 
 
+def test_a_file_of_questions_of_another_kind_is_refused(
+    folder: Path, replay: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = tmp_path / "q.json"
+    questions.write_text('["Which?"]', encoding="utf-8")
+    many = ("--questions", questions, "--out", tmp_path / "o.jsonl")
+    assert "must end in .txt" in _fails(capsys, "ask", folder, "-m", replay, *many)
+
+
+def test_a_dry_run_says_that_the_limit_is_too_low(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for limit, told in (("0.0001", True), ("10", False)):
+        assert _run("ask", folder, "Which?", "--dry-run", "--max-cost", limit) == 0
+        assert (f"--max-cost {limit} may stop it" in capsys.readouterr().out) == told
+
+
 def test_options_that_do_not_go_with_many_questions(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,10 @@
 """What a local model is loaded from, and what is wrong with it: told in one line before minutes of loading."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -245,6 +248,25 @@ def test_a_name_on_the_hub_is_told_how_to_be_had_by_hand(monkeypatch: pytest.Mon
         UserError, match=r"could not be fetched \(We couldn't connect to the hub\): download the .*yourself"
     ):
         _local("Qwen/Qwen2.5-VL-3B-Instruct")
+
+
+def test_no_network_is_one_line(tmp_path: Path) -> None:
+    """A fresh process, since the hub's address and cache are settled when its library is imported."""
+    code = (
+        "from bev.errors import UserError\n"
+        "from gpt4scene.vlm.local_files import find_model\n"
+        "from bev.learned.hub import read_config\n"
+        "for find in (lambda: find_model('nobody/nothing', None), lambda: read_config('nobody/nothing')):\n"
+        "    try: find()\n"
+        "    except UserError as error: print(error)\n"
+    )
+    nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True, timeout=120
+    )
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0, done.stderr
+    assert len(lines) == 2 and all("nobody/nothing could not be fetched" in line for line in lines)
 
 
 def test_what_is_fetched_is_said_first(

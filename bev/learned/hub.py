@@ -54,7 +54,7 @@ def read_config(source: str) -> dict[str, Any]:
     hub = require("huggingface_hub", "da3")
     try:
         return _json(Path(hub.hf_hub_download(source, "config.json")))
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, hub.errors.HTTPError) as error:
         raise UserError(_by_hand(source, error)) from error
 
 
@@ -67,7 +67,7 @@ def _download(hub: Any, source: str) -> Path:
             *(source, megabytes, licence_of(source), hub.constants.HF_HUB_CACHE),
         )
         return Path(hub.snapshot_download(source, allow_patterns=_WANTED))
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, hub.errors.HTTPError) as error:
         raise UserError(_by_hand(source, error)) from error
 
 

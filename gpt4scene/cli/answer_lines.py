@@ -121,8 +121,8 @@ def money(usd: float | None) -> str:
     return "no price is known" if usd is None else f"${usd:.4f}"
 
 
-def plan_lines(plan: "Plan", model: "VLM") -> str:
-    """What asking would take, for --dry-run."""
+def plan_lines(plan: "Plan", model: "VLM", max_cost_usd: float | None) -> str:
+    """What asking would take, for --dry-run, and whether a limit might end it before its end."""
     from gpt4scene.vlm.prices import age_warning
 
     tokens = _span(f"{plan.tokens.low:,}", f"{plan.tokens.high:,}")
@@ -134,6 +134,8 @@ def plan_lines(plan: "Plan", model: "VLM") -> str:
         lines.append("no price is known for this model; add one with GPT4SCENE_PRICES")
     else:
         lines.append(_span(money(plan.cost_low_usd), money(plan.cost_high_usd)))
+        if max_cost_usd is not None and plan.cost_high_usd > max_cost_usd:
+            lines.append(f"--max-cost {max_cost_usd:g} may stop it before all is asked")
     old = age_warning(model.price) if model.price else None
     lines += [old] if old else []
     return "".join(f"{line}\n" for line in [*lines, "nothing was sent"])

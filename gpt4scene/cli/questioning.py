@@ -67,7 +67,7 @@ def tell_plan(run: Questioning, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(f"{dumps({'model': run.model.name, **asdict(planned)})}\n")
     else:
-        sys.stdout.write(plan_lines(planned, run.model))
+        sys.stdout.write(plan_lines(planned, run.model, run.max_cost_usd))
 
 
 def ask_one(run: Questioning, *, picture: Path | None, no_picture: bool, as_json: bool) -> None:

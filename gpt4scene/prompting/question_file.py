@@ -31,7 +31,7 @@ def read_questions(
     """The questions of a file, in its order.
 
     A .jsonl file holds {"question": text} per line, with "id", "task", "situation", "object", "expect" and "style"
-    where they are needed; any other file holds one question per line. Empty lines are passed over.
+    where they are needed; a .txt file holds one question per line. Empty lines are passed over.
 
     Args:
         path: of the file, UTF-8.
@@ -41,15 +41,20 @@ def read_questions(
         style: of the lines that do not say how their answer is to be worded.
 
     Raises:
-        UserError: there is no such file, it holds no question, or a line is none; says which.
+        UserError: there is no such file, of another kind, it holds no question, or a line is none; says which.
     """
+    of_objects = path.suffix.lower() in (".jsonl", ".ndjson")
+    if not of_objects and path.suffix.lower() != ".txt":
+        raise UserError(
+            f"{path}: its name must end in .txt, with one question per line, or .jsonl, with an object each"
+        )
     lines = [(number, line) for number, line in enumerate(_text(path).split("\n"), start=1) if line.strip()]
     if not lines:
         raise UserError(f"{path}: holds no question; write one per line")
     found: dict[str, FileQuestion] = {}
     for number, line in lines:
         where = f"{path}, line {number}"
-        row = _row(line, where) if path.suffix.lower() in (".jsonl", ".ndjson") else {"question": line.strip()}
+        row = _row(line, where) if of_objects else {"question": line.strip()}
         name = str(row.get("id", number))
         if name in found:
             raise UserError(f"{where}: another line has the id {name!r} already; ids must differ")

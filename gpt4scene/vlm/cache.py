@@ -100,12 +100,19 @@ def default_cache_path() -> Path:
         UserError: this user has no home folder.
     """
     given = os.environ.get("GPT4SCENE_CACHE")
-    if given:
-        return Path(given)
+    return Path(given) if given else default_cache_folder() / "answers.sqlite"
+
+
+def default_cache_folder() -> Path:
+    """This user's folder for what may be deleted at any time; see `default_cache_path`.
+
+    Raises:
+        UserError: this user has no home folder.
+    """
     try:
         home = Path.home()
     except RuntimeError as error:
-        raise UserError("there is no home folder to keep answers in; set GPT4SCENE_CACHE to a file") from error
+        raise UserError("there is no home folder to keep answers in; set HOME, or GPT4SCENE_CACHE to a file") from error
     if sys.platform == "win32":
         folder = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -114,7 +121,7 @@ def default_cache_path() -> Path:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache")
         if not folder.is_absolute():
             folder = home / ".cache"  # as the specification has it
-    return folder / "gpt4scene" / "answers.sqlite"
+    return folder / "gpt4scene"
 
 
 class AnswerCache:

@@ -100,7 +100,7 @@ def _fetch(hub: Any, source: str) -> Path:
             *(source, sum(sizes) / 1e9, licence, hub.constants.HF_HUB_CACHE),
         )
         return Path(hub.snapshot_download(source, allow_patterns=list(_WANTED)))
-    except (OSError, ValueError, hub.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, hub.errors.HTTPError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"{source} could not be fetched ({reason}): download the .json, .jinja, .txt and .safetensors files of "

@@ -114,4 +114,4 @@ def _check_keys(adapter: Path, missing: Sequence[str], unexpected: Sequence[str]
 
 def _one_line(error: Exception) -> str:
     line = " ".join(str(error).split()) or type(error).__name__
-    return line if len(line) <= 300 else line[:297] + "..."
+    return line if len(line) <= 200 else line[:197] + "..."

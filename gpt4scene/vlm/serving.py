@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from bev.errors import UserError
+from gpt4scene.vlm.cache import default_cache_folder
 from gpt4scene.vlm.lora_folder import (
     TOWER_FLAG,
     LoraFolder,
@@ -295,7 +296,7 @@ def join_folders(base: Path, lora: LoraFolder | None) -> Path:
     wanted = {name: str(path.resolve()) for name, path in files.items()}
     key = hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:12]
     name = _with_family(lora.name if lora else base.resolve().name, base)
-    joined = Path.home() / ".cache" / "gpt4scene" / "served" / f"{name}-{key}"
+    joined = default_cache_folder() / "served" / f"{name}-{key}"
     joined.mkdir(parents=True, exist_ok=True)
     for name, target in wanted.items():
         link = joined / name
