@@ -249,6 +249,11 @@ def _told(model: HostedVLM, then: str) -> Iterator[None]:
     sdk = require(model.provider, model.provider)
     try:
         yield
+    except sdk.NotFoundError:
+        raise UserError(
+            f"{model.name}: {model.base_url} has no such thing (HTTP 404): servers of one's own rarely offer batches; "
+            f"ask without --batch; {then}"
+        ) from None
     except (sdk.APIStatusError, sdk.APIConnectionError, httpx2.RequestError) as error:
         raise UserError(f"{model.name}: {model.why(error)}; {then}") from None  # as in HostedVLM._reply_to
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from bev.errors import UserError, require
+from gpt4scene.vlm.access import is_own_server
 from gpt4scene.vlm.calls import Calls, OnText
 from gpt4scene.vlm.image_bytes import EncodedImage, ImageEncoder, ImageLimits
 from gpt4scene.vlm.prices import price_of
@@ -244,7 +245,12 @@ class HostedVLM(ABC):
         return "the connection ended before the answer did"
 
     def _no_server(self, reason: str) -> UserError:
-        return UserError(f"{self.name}: no server answers at {self.base_url} ({reason}); start it, or mend the address")
+        mend = (
+            "start it, or mend the address"
+            if is_own_server(self.base_url)
+            else "look after the network, or the address"
+        )
+        return UserError(f"{self.name}: no server answers at {self.base_url} ({reason}); {mend}")
 
     def _why_refused(self, error: Any, said: str) -> str:
         """In one line, why a server did not answer a single question.
