@@ -1,6 +1,7 @@
 """Loading a local model: whole, with every weight of its adapter in place, or not at all."""
 
 import logging
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
         if config.is_prompt_learning or config.is_adaption_prompt:
             raise UserError(f"{adapter}: is an adapter of type {config.peft_type.value}; LoRA and its kin can be used")
         config.inference_mode = True
-        tuned = peft.PeftModel(model, config, autocast_adapter_dtype=False)
-        loaded = tuned.load_adapter(str(adapter), "default", autocast_adapter_dtype=False)
+        with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 for what goes by another name there
+            warnings.simplefilter("ignore", FutureWarning)
+            tuned = peft.PeftModel(model, config, autocast_adapter_dtype=False)
+            loaded = tuned.load_adapter(str(adapter), "default", autocast_adapter_dtype=False)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, broken) as error:
         raise UserError(f"{adapter}: does not fit the model ({_one_line(error)}); was it tuned on another?") from error
     _check_keys(adapter, loaded.missing_keys, loaded.unexpected_keys)
