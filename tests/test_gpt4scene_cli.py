@@ -393,7 +393,12 @@ def test_options_that_make_no_sense(
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [([], "{demo, eval-instances, prepare, view}"), (["prepar"], "prepar"), (["prepare"], "PATH"), (["view"], "PATH")],
+    [
+        ([], "{ask, chat, demo, eval-instances, prepare, serve, view}"),
+        (["prepar"], "prepar"),
+        (["prepare"], "PATH"),
+        (["view"], "PATH"),
+    ],
 )
 def test_commands_that_are_none(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     line = _fails(capsys, *arguments)

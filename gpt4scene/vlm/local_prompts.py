@@ -179,7 +179,7 @@ def _decoded(image: Image) -> Any:
     try:
         with pil.open(io.BytesIO(image.read())) as opened:
             return turned(opened).convert("RGB")
-    except (pil.UnidentifiedImageError, OSError) as error:
+    except (OSError, SyntaxError, ValueError, ImportError) as error:  # the last of ultralytics, which patches `open`
         raise UserError(f"{image.path}: is no image that can be read ({error}); write it anew") from error
 
 

@@ -110,5 +110,6 @@ def _header_size(name: str, source: Path | io.BytesIO) -> tuple[int, int]:
     try:
         with Pictures.open(source) as picture:  # reads the header alone
             return picture.size
-    except (OSError, Pictures.DecompressionBombError) as error:
+    # the last of ultralytics, which patches `open`
+    except (OSError, SyntaxError, ValueError, Pictures.DecompressionBombError, ImportError) as error:
         raise UserError(f"{name}: is no image that can be read; give a JPEG or PNG file") from error
