@@ -255,18 +255,15 @@ def test_no_network_is_one_line(tmp_path: Path) -> None:
     code = (
         "from bev.errors import UserError\n"
         "from gpt4scene.vlm.local_files import find_model\n"
-        "from bev.learned.hub import read_config\n"
-        "for find in (lambda: find_model('nobody/nothing', None), lambda: read_config('nobody/nothing')):\n"
-        "    try: find()\n"
-        "    except UserError as error: print(error)\n"
+        "try: find_model('nobody/nothing', None)\n"
+        "except UserError as error: print(error)\n"
     )
     nowhere = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **nowhere}, capture_output=True, text=True, timeout=120
     )
-    lines = done.stdout.splitlines()
     assert done.returncode == 0, done.stderr
-    assert len(lines) == 2 and all("nobody/nothing could not be fetched" in line for line in lines)
+    assert done.stdout.startswith("nobody/nothing could not be fetched") and done.stdout.count("\n") == 1
 
 
 def test_what_is_fetched_is_said_first(
