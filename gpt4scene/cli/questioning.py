@@ -41,6 +41,11 @@ def requests_of(
     max_new_tokens: int,
     temperature: float | None,
 ) -> "list[Request]":
+    """The requests of questions about one scene, which share its images.
+
+    Raises:
+        UserError: a question is empty, or asks for what the images do not show; says which line of a file it is.
+    """
     from gpt4scene.asking import check_named, show_scene
     from gpt4scene.vlm.protocol import Request
 
@@ -57,6 +62,7 @@ def requests_of(
 
 
 def tell_plan(run: Questioning, *, as_json: bool) -> None:
+    """Print what asking would send and cost; nothing is sent."""
     from dataclasses import asdict
     from json import dumps
 
@@ -71,6 +77,7 @@ def tell_plan(run: Questioning, *, as_json: bool) -> None:
 
 
 def ask_one(run: Questioning, *, picture: Path | None, no_picture: bool, as_json: bool) -> None:
+    """Ask, print the answer and the objects it names, draw them; exit code 1 unless it is an answer."""
     from json import dumps
 
     from gpt4scene.asking import answer_of, ids_of

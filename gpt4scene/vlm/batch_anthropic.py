@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from gpt4scene.vlm.batch_shards import Found, Progress, Shard
-from gpt4scene.vlm.hosted import HostedVLM, one_line
+from gpt4scene.vlm.batch_shards import BatchAPI, Found, Progress, Shard
+from gpt4scene.vlm.hosted import one_line
 from gpt4scene.vlm.protocol import Reply, Usage
 
 _CLOCKS = timedelta(hours=1)
@@ -21,19 +21,12 @@ _CLOCKS = timedelta(hours=1)
 _WHY = {"canceled": "the batch was cancelled before this request's turn", "expired": "no answer within 24 hours"}
 
 
-class AnthropicBatches:
+class AnthropicBatches(BatchAPI):
     """Batches of a model of Anthropic's."""
 
     most_requests = 10_000
     most_bytes = 240_000_000
     frame = (b'{"requests": [', b",\n", b"]}")
-
-    def __init__(self, model: HostedVLM) -> None:
-        self._model = model
-
-    @property
-    def _client(self) -> Any:
-        return self._model.client()
 
     def line(self, key: str, body: Mapping[str, Any]) -> bytes:
         return json.dumps({"custom_id": key, "params": body}, allow_nan=False).encode()

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gpt4scene.vlm.batch_shards import Found, Progress, Shard
-from gpt4scene.vlm.hosted import HostedVLM, one_line
+from gpt4scene.vlm.batch_shards import BatchAPI, Found, Progress, Shard
+from gpt4scene.vlm.hosted import one_line
 from gpt4scene.vlm.openai_chat import REFUSALS
 from gpt4scene.vlm.protocol import Reply, Usage
 
@@ -22,19 +22,12 @@ _CLOCKS_S = 3600
 _ENDED = ("completed", "failed", "expired", "cancelled")
 
 
-class OpenAIBatches:
+class OpenAIBatches(BatchAPI):
     """Batches of a model of OpenAI's, or of a server that has the same API for them."""
 
     most_requests = 50_000
     most_bytes = 190_000_000
     frame = (b"", b"\n", b"\n")
-
-    def __init__(self, model: HostedVLM) -> None:
-        self._model = model
-
-    @property
-    def _client(self) -> Any:
-        return self._model.client()
 
     def line(self, key: str, body: Mapping[str, Any]) -> bytes:
         line = {"custom_id": key, "method": "POST", "url": "/v1/chat/completions", "body": body}

@@ -5,14 +5,16 @@ import hashlib
 import json
 import secrets
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 from bev.errors import UserError
 from gpt4scene.scene.atomic import fresh_file, write_bytes, write_errors
+from gpt4scene.vlm.hosted import HostedVLM
 from gpt4scene.vlm.protocol import Reply
 
 SCHEMA = "gpt4scene/batch@1"
@@ -73,41 +75,48 @@ class Found:
     unsure: str = ""
 
 
-class BatchAPI(Protocol):
+class BatchAPI(ABC):
     """How a provider takes batches; errors of its SDK come through."""
 
-    most_requests: int
-    most_bytes: int
-    frame: tuple[bytes, bytes, bytes]
+    most_requests: ClassVar[int]
+    most_bytes: ClassVar[int]
+    frame: ClassVar[tuple[bytes, bytes, bytes]]
     """What opens a file of requests, stands between two of them, and closes it."""
 
+    def __init__(self, model: HostedVLM) -> None:
+        self._model = model
+
+    @property
+    def _client(self) -> Any:
+        return self._model.client()
+
+    @abstractmethod
     def line(self, key: str, body: Mapping[str, Any]) -> bytes:
         """One request in a file."""
-        ...
 
+    @abstractmethod
     def upload(self, path: Path, shard: Shard) -> str:
         """Send the file of requests, where that goes ahead of the submission; its number."""
-        ...
 
+    @abstractmethod
     def create(self, path: Path, shard: Shard) -> str:
         """Submit; the batch's number. Tried once, for a second attempt would be a second batch."""
-        ...
 
+    @abstractmethod
     def find(self, shard: Shard, others: frozenset[str]) -> Found:
         """Look for a submission of which no confirmation came, among batches that are not `others`."""
-        ...
 
+    @abstractmethod
     def look(self, shard: Shard) -> Progress:
         """How far a batch is."""
-        ...
 
+    @abstractmethod
     def download(self, shard: Shard, path: Path) -> None:
         """Write all results to a file, one JSON object per line."""
-        ...
 
+    @abstractmethod
     def result(self, line: Mapping[str, Any]) -> tuple[str, Reply]:
         """The key and the reply in a line of results."""
-        ...
 
 
 def begin(folder: Path, model: str, identity: str) -> None:
