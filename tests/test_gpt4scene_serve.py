@@ -230,7 +230,7 @@ def test_what_is_missing_is_named(tmp_path: Path, base: Path, lora: Path) -> Non
     (lora / "adapter_model.safetensors").write_bytes(b"\xff" * 40)
     assert "no whole safetensors file" in _message(str(lora))
     (lora / "adapter_config.json").write_text("{")
-    assert "is not JSON" in _message(str(lora))
+    assert "is no JSON" in _message(str(lora))
 
 
 def test_the_hub_is_asked_only_when_allowed() -> None:

@@ -189,7 +189,7 @@ def _deeper_config(folder: Path) -> None:
         (_pointer, r"git lfs pull"),
         (_text_model, r"type 'llama'; in this process run qwen2_vl, .*openai:MODEL@ADDRESS"),
         (_original_internvl, r"name ends in -hf"),
-        (_broken_config, r"config\.json: is not JSON"),
+        (_broken_config, r"config\.json: is no JSON"),
         (_no_template, r"has no chat template; download"),
         (_no_tokenizer, r"knows no images; download tokenizer\.json"),
         (_no_processor, r"its processor does not load"),

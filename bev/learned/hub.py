@@ -88,10 +88,19 @@ def _checked(folder: Path) -> Path:
     if not weights:
         raise UserError(f"{folder}: has no {WEIGHTS}; download it, or convert the weights to safetensors")
     for path in weights:
-        with path.open("rb") as file:
-            if file.read(64).startswith(b"version https://git-lfs"):
-                raise UserError(f"{path}: is a git-lfs pointer, not the file; run `git lfs pull` where it comes from")
+        check_no_pointer(path)
     return folder
+
+
+def check_no_pointer(path: Path) -> None:
+    """That a file is the weights themselves.
+
+    Raises:
+        UserError: it is what git-lfs leaves in their place.
+    """
+    with path.open("rb") as file:
+        if file.read(64).startswith(b"version https://git-lfs"):
+            raise UserError(f"{path}: is a git-lfs pointer, not the file; run `git lfs pull` where it comes from")
 
 
 def _weights_in(folder: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """Where a local model's files lie, and what they hold: a folder of the user's, or the Hugging Face cache."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bev.errors import UserError, require
-from bev.learned.hub import is_hub_id
+from bev.learned.hub import check_no_pointer, is_hub_id
+from bev.readers.json_object import read_object
 
 logger = logging.getLogger(__name__)
 
@@ -56,13 +56,13 @@ def find_model(source: str, adapter: str | None = None) -> ModelFiles:
     adapter_folder = _folder(adapter) if adapter is not None else None
     if adapter_folder is not None:
         _check(adapter_folder, "adapter_config.json")
-    return ModelFiles(folder, adapter_folder, _json(folder / "config.json"))
+    return ModelFiles(folder, adapter_folder, read_object(folder / "config.json"))
 
 
 def _base_of(adapter: Path) -> Path:
     if any(path.name.startswith("model") for path in adapter.glob(_WEIGHTS)):
         raise UserError(f"{adapter}: holds both a whole model and an adapter; keep them in folders of their own")
-    base = _json(adapter / "adapter_config.json").get("base_model_name_or_path")
+    base = read_object(adapter / "adapter_config.json").get("base_model_name_or_path")
     if not base:
         raise UserError(f"{adapter}: its adapter_config.json names no base model; write BASE+{adapter}")
     beside = adapter / base
@@ -115,19 +115,7 @@ def _check(folder: Path, config: str) -> None:
     if not weights:
         raise UserError(f"{folder}: has no .safetensors file; download the weights, or convert them to safetensors")
     for path in weights:
-        with path.open("rb") as file:
-            if file.read(64).startswith(b"version https://git-lfs"):
-                raise UserError(f"{path}: is a git-lfs pointer, not the file; run `git lfs pull` where it comes from")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text("utf-8"))
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path}: is not JSON ({error}); download it again") from error
-    if not isinstance(read, dict):
-        raise UserError(f"{path}: holds no JSON object; download it again")
-    return read
+        check_no_pointer(path)
 
 
 def _fingerprint(folder: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bev.errors import UserError
+from bev.readers.json_object import read_object
 
 VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """What `--max-lora-rank` takes (`MaxLoRARanks` in vllm/config/lora.py)."""
@@ -75,7 +76,7 @@ def read_lora(path: Path | str) -> LoraFolder:
         inner = sorted(path.glob(f"*/{_CONFIG}"))
         hint = f"; did you mean {inner[-1].parent}?" if inner else "; give the folder that PEFT's save_pretrained wrote"
         raise UserError(f"{path}: holds no {_CONFIG}, so it is no adapter{hint}")
-    config = read_json(path / _CONFIG)
+    config = read_object(path / _CONFIG)
     if config.get("peft_type") != "LORA":
         raise UserError(f"{path}: is an adapter of type {config.get('peft_type')!r}; only LORA can be served")
     base, rank = config.get("base_model_name_or_path"), config.get("r")
@@ -197,7 +198,7 @@ def _width_for(lora: LoraFolder) -> int | None:
 def _width_of(folder: Path | None) -> int | None:
     if folder is None or not (folder / "config.json").is_file():
         return None
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     width = (config.get("text_config") or config.get("llm_config") or config).get("hidden_size")
     return width if isinstance(width, int) else None
 
@@ -225,18 +226,3 @@ def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{weights}: is no whole safetensors file; copy it again") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        UserError: it holds something else.
-    """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not JSON ({error})") from error
-    if not isinstance(found, dict):
-        raise UserError(f"{path}: must be a JSON object, found {type(found).__name__}")
-    return found

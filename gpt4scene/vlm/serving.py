@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from bev.errors import UserError
+from bev.readers.json_object import read_object
 from gpt4scene.vlm.cache import default_cache_folder
 from gpt4scene.vlm.lora_folder import (
     TOWER_FLAG,
@@ -23,7 +24,6 @@ from gpt4scene.vlm.lora_folder import (
     check_for_vllm,
     is_lora,
     key_prefix,
-    read_json,
     read_lora,
     vllm_rank,
 )
@@ -209,7 +209,7 @@ def _context(images: int, folder: Path | None) -> int:
     wanted = max(_LEAST_CONTEXT, -(-(images * _TOKENS_PER_IMAGE + _TOKENS_OF_TEXT) // 1024) * 1024)
     if folder is None:
         return wanted
-    config = read_json(folder / "config.json")
+    config = read_object(folder / "config.json")
     most = (config.get("text_config") or config).get("max_position_embeddings")
     return min(wanted, most) if isinstance(most, int) else wanted
 
@@ -309,7 +309,7 @@ def _with_family(name: str, folder: Path | None) -> str:
     """The name, begun with the model's family where it would not tell those who ask at which size it takes images."""
     if folder is None:
         return name
-    family = read_json(folder / "config.json").get("model_type")
+    family = read_object(folder / "config.json").get("model_type")
     telling = not family or view_size_of(name) == view_size_of(family)
     return name if telling else f"{family}-{name}"
 
