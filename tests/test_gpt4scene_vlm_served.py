@@ -147,8 +147,8 @@ def test_a_server_that_its_owner_left_behind_ends(folders: dict[str, Path]) -> N
     )
     assert owner.stdout is not None
     server = psutil.Process(int(owner.stdout.readline()))
-    # the kernel is told once the server's own program has begun
-    _until(lambda: "time.sleep(600)" in server.cmdline()[-1] and "prctl" not in " ".join(server.cmdline()))
+    # the kernel is told once the server's own program has begun; for a moment before, it has no command line at all
+    _until(lambda: server.cmdline()[-1:] == ["import time; time.sleep(600)"])
     owner.kill()
     owner.wait()
     assert not psutil.wait_procs([server], timeout=20)[1]
