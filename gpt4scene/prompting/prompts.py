@@ -12,12 +12,14 @@ from bev.errors import UserError
 from gpt4scene.prompting.object_ids import format_id
 from gpt4scene.scene.composite import Layout, grid_shape
 
-Style = Literal["short", "free"]
-"""How an answer is worded: "short" is a word or a phrase, as benchmarks score it, "free" a sentence or two."""
+Style = Literal["short", "free", "number", "letter"]
+"""How an answer is worded: "short" is a word or a phrase, as benchmarks score it, "free" a sentence or two, "number" a
+bare number, "letter" that of one of several options."""
 Expect = Literal["one", "any"]
 """How many objects fit a description: exactly one, or any number and none."""
 
 _EXAMPLE_ID = 12
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def system_prompt(
@@ -55,18 +57,23 @@ def system_prompt(
     return "\n\n".join(paragraphs)
 
 
-def question(text: str, *, style: Style = "free", marks: bool = True) -> str:
+def question(text: str, *, style: Style = "free", marks: bool = True, options: Sequence[str] = ()) -> str:
     """A question about the scene.
 
     Args:
         text: goes to the model as it is; ids in it stay ids.
         style: how to answer.
         marks: the images carry numbers; a free answer then names its objects by them, a short one by words alone.
+        options: what there is to choose from, for "letter": without letters, which are put before them here.
 
     Raises:
         UserError: the question is empty, or is no text.
+        ValueError: options without the style "letter", that style without options, or more than 26 of them.
     """
-    return f"{_said(text, 'question')}\n\n{_style_text(style, marks)}"
+    if bool(options) != (style == "letter") or len(options) > len(_LETTERS):
+        raise ValueError(f"1 to 26 options go with the style letter; got {len(options)} with {style}")
+    listed = "".join(f"\n{letter}. {_said(o, 'option')}" for letter, o in zip(_LETTERS, options, strict=False))
+    return f"{_said(text, 'question')}{listed}\n\n{_style_text(style, marks)}"
 
 
 def situated_question(situation: str, text: str, *, style: Style = "free", marks: bool = True) -> str:
@@ -221,6 +228,10 @@ def _counted(number: int, what: str) -> str:
 
 
 def _style_text(style: Style, marks: bool) -> str:
+    if style == "letter":
+        return "Answer with the letter of the right option and nothing else."
+    if style == "number":
+        return "Answer with one number in digits and nothing else: no unit, no words."
     if style == "short":
         # a benchmark compares words: an id in an answer would make it another
         words = " Call objects by name, not by number." if marks else ""

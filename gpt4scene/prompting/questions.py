@@ -30,7 +30,10 @@ class Question:
     expect: Expect = "any"
     """How many objects fit a description, for "ground": exactly one, or any number and none."""
     style: Style = "free"
-    """How an answer to "qa" or "situated" is worded: in a sentence or two, or "short", as benchmarks score it."""
+    """How an answer to "qa" or "situated" is worded: in a sentence or two, or "short", "number" or "letter", as
+    benchmarks score it."""
+    options: tuple[str, ...] = ()
+    """What there is to choose from, for a "qa" of the style "letter"; without letters."""
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
@@ -43,6 +46,8 @@ class Question:
             raise UserError(f"question {self.text!r}: {needs}; an object's number goes with the task caption")
         if self.task == "caption" and self.text.strip():
             raise UserError(f"question {self.text!r}: a caption takes no question, only an object's number")
+        if bool(self.options) != (self.task == "qa" and self.style == "letter"):
+            raise UserError(f"question {self.text!r}: options go with the task qa and the style letter")
 
     def prompt(self, shown: Shown) -> str:
         """What is said to the model after the images.
@@ -52,7 +57,7 @@ class Question:
         """
         style, marks = self.style, shown.has_marks
         if self.task == "qa":
-            return prompts.question(self.text, style=style, marks=marks)
+            return prompts.question(self.text, style=style, marks=marks, options=self.options)
         if self.task == "situated":
             assert self.situation is not None
             return prompts.situated_question(self.situation, self.text, style=style, marks=marks)

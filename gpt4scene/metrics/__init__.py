@@ -1,0 +1,1 @@
+"""What benchmarks measure with: text against text, number against number, box against box."""
