@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bev.errors import UserError
+from gpt4scene.benchmarks.annotations import needed
 from gpt4scene.benchmarks.sample import Aligned, BenchmarkSample
 from gpt4scene.metrics.relative_accuracy import mean_relative_accuracy
 from gpt4scene.metrics.short_answers import as_float, first_piece, leading_letter
@@ -169,6 +170,19 @@ def bare_options(options: Sequence[Any], where: str) -> tuple[str, ...]:
     if len(letters) == len(texts):
         raise UserError(f"{where}: its options have the letters {', '.join(letters)}; they must be A, B, C and so on")
     return tuple(texts)
+
+
+def truth_of(row: Mapping[str, Any], key: str, where: str, *, is_number: bool) -> tuple[str, ...]:
+    """The one answer of a row, a letter or a number; none where it is null.
+
+    Raises:
+        UserError: it is missing, or something else.
+    """
+    kinds = (str, int, float, bool, type(None)) if is_number else (str, type(None))
+    truth = needed(row, key, kinds, where)
+    if isinstance(truth, bool):
+        truth = float(truth)  # as the official code takes it
+    return () if truth is None else (str(truth),)
 
 
 def frames_prompt(

@@ -18,7 +18,7 @@ from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.released_files import read_split
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
-from gpt4scene.benchmarks.scored import bare_options, frames_prompt, members, scored_pieces
+from gpt4scene.benchmarks.scored import bare_options, frames_prompt, members, scored_pieces, truth_of
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 from gpt4scene.metrics.short_answers import as_float, first_piece, number_anywhere
 from gpt4scene.prompting.questions import Question
@@ -68,7 +68,7 @@ def sample_of(row: Mapping[str, Any], where: str) -> BenchmarkSample:
         scene=needed(row, "scene_name", str, where),
         question=question,
         kind=kind,
-        answers=(str(needed(row, "ground_truth", (str, int, float), where)),),
+        answers=truth_of(row, "ground_truth", where, is_number=kind in NUMERIC_TASKS),
         row=row,
         where=where,
     )

@@ -17,7 +17,7 @@ from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.released_files import read_split
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
-from gpt4scene.benchmarks.scored import bare_options, flagged, frames_prompt, members, scored_pieces
+from gpt4scene.benchmarks.scored import bare_options, flagged, frames_prompt, members, scored_pieces, truth_of
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 from gpt4scene.metrics.short_answers import as_float, first_piece
 from gpt4scene.prompting.questions import Question
@@ -53,7 +53,7 @@ def load(root: Path, split: str) -> list[BenchmarkSample]:
 
 
 def sample_of(row: Mapping[str, Any], where: str) -> BenchmarkSample:
-    """One row of the released files; where `mc_answer` of a choice is null it has no answer, and never counts as right.
+    """One row of the released files; where its truth is null, nothing counts as right.
 
     Raises:
         UserError: it lacks something, or is of no known type; says where.
@@ -64,11 +64,10 @@ def sample_of(row: Mapping[str, Any], where: str) -> BenchmarkSample:
     text = needed(row, "question", str, where)
     if kind in NUMERIC_TYPES:
         question = Question(text, style="number")
-        answers = (str(needed(row, "ground_truth", (str, int, float), where)),)
+        answers = truth_of(row, "ground_truth", where, is_number=True)
     else:
         question = Question(text, style="letter", options=bare_options(needed(row, "options", list, where), where))
-        letter = needed(row, "mc_answer", (str, type(None)), where)
-        answers = () if letter is None else (letter,)
+        answers = truth_of(row, "mc_answer", where, is_number=False)
     return BenchmarkSample(
         id=str(needed(row, "id", (int, str), where)),
         scene=_scene_of(row, where),
