@@ -16,10 +16,13 @@ import tyro
 
 from bev.errors import UserError
 from gpt4scene.cli.ask import ask
+from gpt4scene.cli.build_dataset import build_dataset
 from gpt4scene.cli.chat import chat
 from gpt4scene.cli.demo import demo
 from gpt4scene.cli.eval_instances import eval_instances
+from gpt4scene.cli.evaluate import evaluate
 from gpt4scene.cli.prepare import prepare
+from gpt4scene.cli.score import score
 from gpt4scene.cli.serve import serve
 from gpt4scene.cli.view import view
 
@@ -63,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"gpt4scene: {error.filename}: cannot be read or written ({error.strerror})\n")
         return 2
     except KeyboardInterrupt:
-        told = _KEPT_ANSWERS if arguments[:1] in (["ask"], ["chat"]) else _KEPT_STEPS
+        told = _KEPT_ANSWERS if arguments[:1] in (["ask"], ["chat"], ["eval"]) else _KEPT_STEPS
         sys.stderr.write(f"\ngpt4scene: interrupted; the same command again {told}\n")
         return INTERRUPTED
     return 0
@@ -93,10 +96,13 @@ def _parsed(arguments: list[str]) -> Callable[[], None]:
         name: _later(command, brief=named != [name])
         for name, command in (
             ("ask", ask),
+            ("build-dataset", build_dataset),
             ("chat", chat),
             ("demo", demo),
+            ("eval", evaluate),
             ("eval-instances", eval_instances),
             ("prepare", prepare),
+            ("score", score),
             ("serve", serve),
             ("view", view),
         )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gpt4scene.asking import Showing
     from gpt4scene.prompting.question_file import FileQuestion
     from gpt4scene.scene.scene import Scene
+    from gpt4scene.vlm.batch import BatchState
     from gpt4scene.vlm.cache import AnswerCache
     from gpt4scene.vlm.protocol import VLM, Request
 
@@ -138,26 +139,16 @@ def _row(run: Questioning, position: int, answer: dict[str, Any]) -> dict[str, A
 
 
 def ask_in_batches(run: Questioning, out: Path, batch: Path) -> None:
-    """Take up the batch in a folder where it stands: collect what is there, submit what is missing, say how far it is.
+    """Take up the batch in a folder where it stands, and say how far it is.
 
-    Once every reply is there, the answers are written as `ask_many` writes them; until then the exit code is 1. What
-    is refused is asked again only by a command that finds nothing under way, or each that takes a refusal would pay
-    for the next.
+    Once every reply is there, the answers are written as `ask_many` writes them; until then the exit code is 1.
     """
-    from gpt4scene.vlm.batch import collect, poll, submit
-
-    retry_failed = run.retry_failed
-    if (batch / "batch.json").is_file():
-        retry_failed = poll(run.model, batch).done and retry_failed
-        collected = collect(run.model, batch, run.cache)
-        for why, count in collected.failures.items():
-            sys.stderr.write(f"gpt4scene: {count} failed and are submitted again: {why}\n")
-    state = submit(
+    state = take_up_batch(
         run.model,
         run.requests,
         batch,
         run.cache,
-        retry_failed=retry_failed,
+        retry_failed=run.retry_failed,
         max_cost_usd=run.max_cost_usd,
     )
     if state.done:
@@ -168,6 +159,30 @@ def ask_in_batches(run: Questioning, out: Path, batch: Path) -> None:
     sys.stdout.write("the same command again takes what has come by then; batches take up to 24 hours\n")
     sys.stdout.flush()
     raise SystemExit(1)
+
+
+def take_up_batch(
+    model: "VLM",
+    requests: "Sequence[Request]",
+    batch: Path,
+    cache: "AnswerCache",
+    *,
+    retry_failed: bool,
+    max_cost_usd: float | None,
+) -> "BatchState":
+    """Take up the batch in a folder where it stands: collect what is there, submit what is missing.
+
+    What is refused is asked again only by a command that finds nothing under way, or each that takes a refusal would
+    pay for the next.
+    """
+    from gpt4scene.vlm.batch import collect, poll, submit
+
+    if (batch / "batch.json").is_file():
+        retry_failed = poll(model, batch).done and retry_failed
+        collected = collect(model, batch, cache)
+        for why, count in collected.failures.items():
+            sys.stderr.write(f"gpt4scene: {count} failed and are submitted again: {why}\n")
+    return submit(model, requests, batch, cache, retry_failed=retry_failed, max_cost_usd=max_cost_usd)
 
 
 def ask_many(run: Questioning, out: Path) -> None:

@@ -81,6 +81,15 @@ def open_model(
     return ReplayVLM(name, rest, **options)
 
 
+def settings_of(name: str) -> tuple[str, ...]:
+    """Which settings of `open_model` mean something to the model of that name.
+
+    Raises:
+        UserError: there is no such kind of model, or the name is not whole.
+    """
+    return _OPTIONS[_kind(name)[0]]
+
+
 def split_base_url(name: str) -> tuple[str, str | None]:
     """MODEL and BASE_URL of "MODEL@BASE_URL"; MODEL may hold slashes, colons and @ itself.
 

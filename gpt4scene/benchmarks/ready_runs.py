@@ -1,0 +1,117 @@
+"""Answers that are ready as runs: which part of a split they are to, and their score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bev.errors import UserError
+from gpt4scene.benchmarks.answer_file import ReadyAnswers
+from gpt4scene.benchmarks.names import Benchmark
+from gpt4scene.benchmarks.objects import SceneObjects
+from gpt4scene.benchmarks.results import sum_of_usage
+from gpt4scene.benchmarks.run import Run, prompt_version
+from gpt4scene.benchmarks.sample import UNANSWERED, BenchmarkSample, Prediction
+from gpt4scene.benchmarks.subset import Scope, part_of
+
+
+@dataclass(frozen=True, eq=False)
+class ReadyPart:
+    """Answers with the questions that they are to."""
+
+    name: str
+    samples: tuple[BenchmarkSample, ...]
+    scope: Scope
+    predictions: Mapping[str, Prediction]
+    rows: Mapping[str, Mapping[str, Any]]
+    left_out: int
+    """How many answers are to questions of the split that are not in the part."""
+
+
+def part_answered(
+    name: str,
+    ready: ReadyAnswers,
+    samples: Sequence[BenchmarkSample],
+    *,
+    benchmark_name: str,
+    split: str,
+    limit: int | None = None,
+    seed: int = 0,
+) -> ReadyPart:
+    """Which questions answers are to: those that a limit draws, that `gpt4scene eval` asked, or all.
+
+    Args:
+        name: of the run.
+        ready: its answers.
+        samples: of the split.
+        benchmark_name: as `names.NAMES` has it.
+        split: of the benchmark.
+        limit: the answers are to so many questions; None: what their rows say, else all.
+        seed: which ones.
+
+    Raises:
+        UserError: rows of `gpt4scene eval` are of something else, or of several parts.
+    """
+    first: Mapping[str, Any] = next(iter(ready.rows.values()), {})
+    if first and (first["benchmark"], first["split"]) != (benchmark_name, split):
+        raise UserError(
+            f"{name}: the answers are to {first['benchmark']}, split {first['split']}; score them as that"
+            f" (here: {benchmark_name}, split {split})"
+        )
+    if any(row["scope"] != first["scope"] for row in ready.rows.values()):
+        raise UserError(f"{name}: the rows are of runs over different parts of the split; give one run's rows alone")
+    if limit is not None or not first:
+        part, scope = part_of(samples, limit=limit, seed=seed)
+    else:
+        told = first["scope"]
+        part, scope = part_of(
+            samples, limit=told["asked"], seed=told["seed"] or 0, without_scenes=told["without_scenes"]
+        )
+    within, known = {sample.id for sample in part}, {sample.id for sample in samples}
+    # what is of no question at all stays, for the scorer to complain of
+    kept = {id: prediction for id, prediction in ready.predictions.items() if id in within or id not in known}
+    return ReadyPart(name, tuple(part), scope, kept, ready.rows, len(ready.predictions) - len(kept))
+
+
+def ready_run(
+    part: ReadyPart,
+    benchmark: Benchmark,
+    *,
+    benchmark_name: str,
+    split: str,
+    protocol: str,
+    objects: Mapping[str, SceneObjects] | None = None,
+) -> Run:
+    """The answers' score by one protocol.
+
+    Args:
+        part: the answers and their questions.
+        benchmark: that is scored.
+        benchmark_name: as `names.NAMES` has it.
+        split, protocol: of the benchmark.
+        objects: of the scenes, where scoring needs them.
+
+    Raises:
+        UserError: answers are to questions that the split does not hold, or as the benchmark's scorer.
+    """
+    report = benchmark.score(part.samples, part.predictions, protocol=protocol, objects=objects)
+    rows = [part.rows.get(sample.id, {}) for sample in part.samples]
+    keys = tuple(row.get("question_key", "") for row in rows)
+    costs = [row.get("cost_usd") for row in rows]
+    return Run(
+        model=part.name,
+        benchmark=benchmark_name,
+        split=split,
+        protocol=protocol,
+        prompt_version=prompt_version(part.samples, keys),
+        samples=part.samples,
+        predictions=tuple(part.predictions.get(sample.id, UNANSWERED) for sample in part.samples),
+        report=report,
+        question_keys=keys,
+        image_keys=tuple(row.get("image_key", "") for row in rows),
+        cost_usd=sum(cost for cost in costs if cost is not None) if None not in costs else None,
+        usage=sum_of_usage(rows),
+        showing=next((row["showing"] for row in rows if "showing" in row), {}),
+        scope=part.scope.text(),
+        answered_by=tuple(sorted({row["model"] for row in rows if row.get("model")})),
+        judge=next((row["judge"] for row in rows if row.get("judge")), ""),
+    )

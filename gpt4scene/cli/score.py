@@ -1,0 +1,140 @@
+"""`gpt4scene score`: answers that are ready, scored as a benchmark does."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from bev.errors import UserError
+
+if TYPE_CHECKING:
+    from gpt4scene.benchmarks.objects import SceneObjects
+    from gpt4scene.benchmarks.sample import BenchmarkSample
+    from gpt4scene.evaluate import Evaluation
+
+
+def score(
+    benchmark: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="BENCHMARK")],
+    /,
+    *,
+    root: Path,
+    answers: tuple[str, ...],
+    split: str | None = None,
+    protocol: tyro.conf.UseAppendAction[tuple[str, ...]] = (),
+    limit: int | None = None,
+    seed: int = 0,
+    scenes: Path | None = None,
+    scans: Path | None = None,
+    attributes: tuple[Path, Path] | None = None,
+    json: Path | None = None,
+    report: Path | None = None,
+) -> None:
+    """Score answers that are ready: rows of one's own, of `gpt4scene eval`, or of a benchmark's own repositories.
+
+    A row of one's own is {"id": ..., "answer": ...}, one per line (.jsonl) or in a list (.json); with "outcome":
+    "refused" or "failed" it is none. Questions without an answer count as wrong, and are counted.
+
+    Args:
+        benchmark: scanqa, sqa3d, scan2cap, scanrefer, multi3drefer, vsibench, vstibench, sparbench, mmsi, cvbench,
+            blink or openeqa.
+        root: the folder of the benchmark's own files.
+        answers: a file, a folder of files, or the chunks of one run; or several runs as NAME=FILE, which are compared.
+        split: the one that most papers report when left out.
+        protocol: way of scoring; the one that most papers report when left out; once for each.
+        limit: the answers are to so many questions, drawn as `gpt4scene eval` draws them.
+        seed: which ones.
+        scenes: holds the scene folders in whose numbers objects are named, for grounding and captions.
+        scans: ScanNet's folders of scans, with their annotation: true boxes.
+        attributes: or two attribute files of GPT4Scene: of the true objects and of the proposed ones.
+        json: write all numbers to this file.
+        report: write a report, as `gpt4scene eval` does, to this folder.
+    """
+    if json is not None and not json.resolve().parent.is_dir():
+        raise UserError(f"--json {json}: its folder is not there; make it first")
+    named = _named(answers)
+    from gpt4scene.benchmarks.answer_file import answer_paths, read_answers
+    from gpt4scene.benchmarks.ready_runs import part_answered, ready_run
+    from gpt4scene.benchmarks.results import write_numbers
+    from gpt4scene.cli.score_lines import score_table
+    from gpt4scene.evaluate import open_split
+
+    opened = open_split(benchmark, root, split=split, protocols=protocol)
+    parts = [
+        part_answered(
+            name,
+            read_answers(answer_paths(files), opened.benchmark, opened.samples),
+            opened.samples,
+            benchmark_name=benchmark,
+            split=opened.split,
+            limit=limit,
+            seed=seed,
+        )
+        for name, files in named.items()
+    ]
+    objects = _objects(opened, [sample for part in parts for sample in part.samples], scenes, scans, attributes)
+    tables = [
+        [
+            ready_run(
+                part,
+                opened.benchmark,
+                benchmark_name=benchmark,
+                split=opened.split,
+                protocol=protocol,
+                objects=objects,
+            )
+            for part in parts
+        ]
+        for protocol in opened.protocols
+    ]
+    for part in parts:
+        if part.left_out:
+            said = f"{part.left_out:,} answers are to questions that are not among the {part.scope.text()}"
+            sys.stdout.write(f"{part.name}: {said}; they are not scored\n")
+    if json is not None:
+        write_numbers(json, [run for runs in tables for run in runs])
+    sys.stdout.write("\n".join(score_table(runs, opened.benchmark.TITLE) for runs in tables))
+
+
+def _objects(
+    opened: "Evaluation",
+    samples: "Sequence[BenchmarkSample]",
+    scenes: Path | None,
+    scans: Path | None,
+    attributes: tuple[Path, Path] | None,
+) -> "Mapping[str, SceneObjects] | None":
+    from gpt4scene.benchmarks.prepared_scenes import find_scenes, load_objects, missing_line
+    from gpt4scene.cli.evaluating import counted
+
+    given = "--scans" if scans else "--attributes" if attributes else ""
+    if given and not opened.benchmark.NEEDS_OBJECTS:
+        raise UserError(f"{given}: {opened.benchmark.TITLE} needs no boxes of objects; leave it out")
+    if scans is None:
+        return load_objects({}, attributes=attributes)
+    found = find_scenes(samples, scenes)
+    if found.missing:
+        raise UserError(missing_line(found, scenes))
+    with counted(len(found.folders), "objects", "scene") as move:
+        return load_objects(found.folders, scans=scans, attributes=attributes, on_scene=move)
+
+
+def _named(answers: Sequence[str]) -> dict[str, list[str]]:
+    """Files by the name of their run; of a single run without one, its first file's.
+
+    Raises:
+        UserError: some have a name and others have none.
+    """
+    found: dict[str, list[str]] = {}
+    bare: list[str] = []
+    for given in answers:
+        name, equals, file = given.partition("=")
+        if equals and name and "/" not in name and not Path(given).exists():
+            found.setdefault(name, []).append(file)
+        else:
+            bare.append(given)
+    if found and bare:
+        raise UserError(f"--answers {bare[0]}: name all runs or none, as in --answers NAME={bare[0]}")
+    if not found and not bare:
+        raise UserError("--answers: no file is given")
+    return found or {Path(bare[0]).stem: bare}

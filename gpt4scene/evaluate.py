@@ -1,0 +1,304 @@
+"""Models on a benchmark: the same questions about the same images, asked through the cache and scored alike."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bev.errors import UserError
+from gpt4scene.asking import answer_of
+from gpt4scene.benchmarks.names import Benchmark, benchmark_named, check_choice
+from gpt4scene.benchmarks.objects import SceneObjects
+from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
+from gpt4scene.benchmarks.report import Report
+from gpt4scene.benchmarks.requests import OfficialPrompt, Put, Wording, put_questions
+from gpt4scene.benchmarks.results import sum_of_usage
+from gpt4scene.benchmarks.run import Run, prompt_version
+from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
+from gpt4scene.benchmarks.subset import Scope, part_of
+from gpt4scene.prompting.parsed import answer_part
+from gpt4scene.vlm.answering import Plan, ask_all, plan
+from gpt4scene.vlm.asked import Asked, Kept
+from gpt4scene.vlm.cache import AnswerCache, request_key
+from gpt4scene.vlm.protocol import VLM, Request
+
+REHEARSED = 20
+"""On so many questions, answered with their references, scoring is tried before anything is asked."""
+_REASONING = re.compile(r"</?\s*(?:think|thinking|reasoning|answer)\s*>", re.IGNORECASE)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The questions of a benchmark that models are to be asked, and how they are scored."""
+
+    name: str
+    """Of the benchmark, as in `names.NAMES`."""
+    benchmark: Benchmark
+    split: str
+    protocols: tuple[str, ...]
+    samples: tuple[BenchmarkSample, ...]
+    scope: Scope
+    folders: Mapping[str, Path]
+    """Of the scenes that the questions are about, by name."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """The questions as one model is to be asked them."""
+
+    model: VLM
+    puts: tuple[Put, ...]
+    plan: Plan
+    """What asking would send and cost."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """Of those that can be asked."""
+        return [put.request for put in self.puts if put.request is not None]
+
+
+@dataclass(frozen=True, eq=False)
+class Answered:
+    """What one model answered."""
+
+    planned: Planned
+    asked: Asked
+    predictions: tuple[Prediction, ...]
+    """For each question."""
+    answers: tuple[Mapping[str, Any], ...]
+    """For each question what is known of its answer, as JSON holds it."""
+
+
+def open_split(name: str, root: Path, *, split: str | None = None, protocols: Sequence[str] = ()) -> Evaluation:
+    """All questions of a benchmark's split; scenes are not looked for.
+
+    Args:
+        name: of the benchmark.
+        root: the folder of its files.
+        split: None: the one that most papers report.
+        protocols: ways of scoring; none: the one that most papers report.
+
+    Raises:
+        UserError: there is no such benchmark, split or protocol, or the files are not as they should be.
+    """
+    benchmark = benchmark_named(name)
+    split = split or benchmark.SPLITS[0]
+    check_choice(split, benchmark.SPLITS, "split")
+    chosen = tuple(dict.fromkeys(protocols)) or benchmark.PROTOCOLS[:1]
+    for protocol in chosen:
+        check_choice(protocol, benchmark.PROTOCOLS, "protocol")
+    samples = tuple(benchmark.load(root, split))
+    if not samples:
+        raise UserError(f"{root}: {benchmark.TITLE}'s split {split} holds no questions")
+    return Evaluation(name, benchmark, split, chosen, samples, Scope(len(samples), len(samples)), {})
+
+
+def with_scenes(
+    opened: Evaluation,
+    scenes: Path | None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    skip_missing_scenes: bool = False,
+) -> Evaluation:
+    """The questions, or part of them, and the folders of their scenes.
+
+    Args:
+        opened: all questions of a split.
+        scenes: holds the scene folders; not needed where all questions have images of their own.
+        limit: take so many questions; None: all.
+        seed: which ones.
+        skip_missing_scenes: leave out questions about scenes that are not there, rather than ask none at all.
+
+    Raises:
+        UserError: a scene is not there.
+    """
+    without = find_scenes(opened.samples, scenes).missing if skip_missing_scenes else {}
+    part, scope = part_of(opened.samples, limit=limit, seed=seed, without_scenes=without)
+    found = find_scenes(part, scenes)
+    if found.missing:
+        raise UserError(missing_line(found, scenes))
+    return replace(opened, samples=tuple(part), scope=scope, folders=found.folders)
+
+
+def official_words(evaluation: Evaluation) -> OfficialPrompt:
+    """The words in which the benchmark's own code puts its questions.
+
+    Raises:
+        UserError: they are not known here.
+    """
+    found: OfficialPrompt | None = getattr(evaluation.benchmark, "official_prompt", None)
+    if found is None:
+        raise UserError(f"--prompts official: those of {evaluation.benchmark.TITLE} are not known here; leave it out")
+    return found
+
+
+def plan_questions(
+    evaluation: Evaluation,
+    model: VLM,
+    cache: AnswerCache,
+    *,
+    wording: Wording,
+    objects: Mapping[str, SceneObjects] | None = None,
+    retry_failed: bool = False,
+    on_scene: Callable[[], None] | None = None,
+) -> Planned:
+    """Show every scene at the model's size and find out what asking would cost; nothing is sent.
+
+    Args:
+        evaluation: the questions.
+        model: to be asked.
+        cache: of answers.
+        wording: how the questions are put.
+        objects: of the scenes, which captions need.
+        retry_failed: as `ask_all` takes it.
+        on_scene: called after each scene.
+
+    Raises:
+        UserError: a question cannot be put, or a scene cannot be shown so.
+    """
+    puts = put_questions(
+        evaluation.samples, evaluation.folders, model.view_size, wording=wording, objects=objects, on_scene=on_scene
+    )
+    requests = [put.request for put in puts if put.request is not None]
+    return Planned(model, tuple(puts), plan(model, requests, cache=cache, retry_failed=retry_failed))
+
+
+def check_scoring(evaluation: Evaluation, objects: Mapping[str, SceneObjects] | None = None) -> None:
+    """Score a few questions as if answered with their references: what is not installed shows before money is spent.
+
+    Raises:
+        UserError: as the benchmark's scorer.
+    """
+    few = evaluation.samples[:REHEARSED]
+    answers = {sample.id: Prediction(sample.answers[0] if sample.answers else "") for sample in few}
+    for protocol in evaluation.protocols:
+        evaluation.benchmark.score(few, answers, protocol=protocol, objects=objects)
+
+
+def answer_questions(
+    planned: Planned,
+    cache: AnswerCache,
+    *,
+    retry_failed: bool = False,
+    max_cost_usd: float | None = None,
+    on_kept: Callable[[BenchmarkSample, Prediction, Kept], None] | None = None,
+) -> Answered:
+    """Ask what the cache does not hold.
+
+    Args:
+        planned: the questions.
+        cache: of answers.
+        retry_failed: ask again what was refused or truncated.
+        max_cost_usd: send nothing that might lead beyond so many US dollars.
+        on_kept: called with each question and its answer as soon as that is known.
+
+    Raises:
+        UserError: as `ask_all`.
+    """
+    puts, requests = [put for put in planned.puts if put.request is not None], planned.requests
+    found: dict[str, tuple[Prediction, dict[str, Any]]] = {}
+    paid: set[str] = set()
+
+    def note(position: int, kept: Kept) -> None:
+        put, key = puts[position], request_key(planned.model, requests[position])
+        # equal questions are paid once
+        cost = 0.0 if key in paid else cache.spent_usd([key])
+        paid.add(key)
+        found[put.sample.id] = _read(put, kept, cost)
+        if on_kept is not None:
+            on_kept(put.sample, found[put.sample.id][0], kept)
+
+    asked = ask_all(
+        planned.model,
+        requests,
+        cache=cache,
+        retry_failed=retry_failed,
+        max_cost_usd=max_cost_usd,
+        on_kept=note,
+    )
+    told = [found.get(put.sample.id) or _unasked(put, asked.stopped) for put in planned.puts]
+    return Answered(planned, asked, tuple(p for p, _ in told), tuple(answer for _, answer in told))
+
+
+def score_answers(
+    evaluation: Evaluation,
+    answered: Answered,
+    *,
+    wording: Wording,
+    objects: Mapping[str, SceneObjects] | None = None,
+) -> list[Run]:
+    """One model's run by each of the protocols.
+
+    Raises:
+        UserError: as the benchmark's scorer.
+    """
+    puts = answered.planned.puts
+    answers = {put.sample.id: prediction for put, prediction in zip(puts, answered.predictions, strict=True)}
+    keys = tuple(put.question_key for put in puts)
+    run = Run(
+        model=answered.planned.model.name,
+        benchmark=evaluation.name,
+        split=evaluation.split,
+        protocol="",
+        prompt_version=prompt_version(evaluation.samples, keys),
+        samples=evaluation.samples,
+        predictions=answered.predictions,
+        report=Report("", "", (), (), {}),
+        question_keys=keys,
+        image_keys=tuple(put.image_key for put in puts),
+        cost_usd=answered.asked.all_runs_usd,
+        usage=sum_of_usage(answered.answers),
+        showing=asdict(wording.showing),
+        scope=evaluation.scope.text(),
+        answered_by=tuple(sorted({str(answer["model"]) for answer in answered.answers if answer["model"]})),
+    )
+    return [
+        replace(
+            run,
+            protocol=protocol,
+            report=evaluation.benchmark.score(evaluation.samples, answers, protocol=protocol, objects=objects),
+        )
+        for protocol in evaluation.protocols
+    ]
+
+
+def scored_text(text: str) -> str:
+    """What is scored of a reply: all of it, or the answer alone where reasoning or answer are marked with tags."""
+    return answer_part(text) if _REASONING.search(text) else text
+
+
+def _read(put: Put, kept: Kept, cost_usd: float | None) -> tuple[Prediction, dict[str, Any]]:
+    answer = answer_of(kept, put.question, put.known_ids)
+    text = scored_text(answer.text)
+    row = asdict(replace(answer, cost_usd=cost_usd)) | {
+        "ids": list(answer.ids),
+        "unknown_ids": list(answer.unknown_ids),
+    }
+    row |= {"answer": text} if text != answer.text else {}
+    return Prediction(text, answer.outcome, _extra(put)), row | _extra_row(put)
+
+
+def _unasked(put: Put, stopped: str) -> tuple[Prediction, dict[str, Any]]:
+    row = {
+        "text": "",
+        "ids": [],
+        "unknown_ids": [],
+        "outcome": "failed",
+        "usage": None,
+        "cost_usd": 0.0,
+        "model": "",
+        "cached": False,
+        "why": put.why or f"not asked: {stopped}",
+    }
+    return Prediction("", "failed", _extra(put)), row | _extra_row(put)
+
+
+def _extra(put: Put) -> dict[str, Any]:
+    return {} if put.question.object_id is None else {"proposed_id": put.question.object_id}
+
+
+def _extra_row(put: Put) -> dict[str, Any]:
+    extra = _extra(put)
+    return {"extra": extra} if extra else {}
