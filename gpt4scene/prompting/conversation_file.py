@@ -69,19 +69,33 @@ def write_samples(path: Path | str, samples: Iterable[Sample]) -> None:
     Raises:
         UserError: an image is in memory only; two samples have one id; something is not JSON; the disk is full.
     """
-    place = _Placed(Path(path).parent)
-    _write(Path(path), (f"{_line(sample, _record(sample, place))}\n" for sample in _unique(samples, path)))
+    lines = sample_lines(_unique(samples, path), Path(path).parent)
+    _write(Path(path), (f"{line}\n" for line in lines))
 
 
-def read_samples(path: Path | str) -> list[Sample]:
-    """The conversations of a file; equal images are one object, since millions of parts show thousands of images.
+def sample_lines(samples: Iterable[Sample], folder: Path) -> Iterator[str]:
+    """The lines of a conversation file in `folder`, each without its end.
 
     Raises:
-        UserError: no such file; a line is not JSON, not of this schema, or has a key missing or of the wrong kind. The
-            message names file, line and key.
+        UserError: an image is in memory only; something is not JSON.
+    """
+    place = _Placed(folder)
+    return (_line(sample, _record(sample, place)) for sample in samples)
+
+
+def read_samples(path: Path | str, *, root: Path | None = None) -> list[Sample]:
+    """The conversations of a file; equal images are one object, since millions of parts show thousands of images.
+
+    Args:
+        path: of a conversation file.
+        root: the folder that all images must lie in; None: they may lie anywhere.
+
+    Raises:
+        UserError: no such file; a line is not JSON, not of this schema, or has a key missing or of the wrong kind; an
+            image lies outside of `root`. The message names file, line and key.
     """
     path = Path(path)
-    place = _Placed(path.parent)
+    place = _Placed(path.parent, root)
     with _opened(path) as stream:
         samples = [_sample(record, where, place) for record, where in _lines(stream, path)]
     return list(_unique(samples, path))
@@ -93,26 +107,39 @@ def write_sharegpt(path: Path | str, samples: Iterable[Sample]) -> None:
     Raises:
         UserError: as `write_samples`.
     """
-    place = _Placed(Path(path).parent)
-    records = (_line(sample, _sharegpt_record(sample, place)) for sample in _unique(samples, path))
+    records = sharegpt_lines(_unique(samples, path), Path(path).parent)
     starts = itertools.chain(["[\n"], itertools.repeat(",\n"))
     lines = (start + record for start, record in zip(starts, records, strict=False))
     first = next(lines, "[")
     _write(Path(path), itertools.chain([first], lines, ["\n]\n"]))
 
 
-def read_conversations(path: Path | str) -> list[Sample]:
+def sharegpt_lines(samples: Iterable[Sample], folder: Path) -> Iterator[str]:
+    """The records of a ShareGPT file in `folder`, each on a line without its end.
+
+    Raises:
+        UserError: an image is in memory only; something is not JSON.
+    """
+    place = _Placed(folder)
+    return (_line(sample, _sharegpt_record(sample, place)) for sample in samples)
+
+
+def read_conversations(path: Path | str, *, root: Path | None = None) -> list[Sample]:
     """The conversations of a file in any of the formats that training takes, recognised by looking at each record.
 
     These are conversation files, JSONL of OpenAI messages, and ShareGPT as a JSON list or as JSONL. What a ShareGPT
     record of others holds besides its conversation is in `meta["sharegpt"]`, and of OpenAI messages in `meta`; their
     ids are made of the file's name and their place in it.
 
+    Args:
+        path: of the file.
+        root: the folder that all images must lie in; None: they may lie anywhere.
+
     Raises:
         UserError: no such file, another format, or a record with a fault; the message names file, line and key.
     """
     path = Path(path)
-    place = _Placed(path.parent)
+    place = _Placed(path.parent, root)
     with _opened(path) as stream:
         samples = [
             _any_sample(record, where, place, f"{path.stem}-{number:06d}")
@@ -131,7 +158,7 @@ def _any_sample(record: Mapping[str, Any], where: str, place: "_Placed", fallbac
         return _sharegpt_sample(record, where, place, fallback_id)
     if messages is None:
         raise UserError(f'{where}: is no conversation: it has neither "messages" nor "conversations"')
-    conversation = place.rooted(from_openai(messages, where=f"{where}: messages"))
+    conversation = place.rooted(from_openai(messages, where=f"{where}: messages"), where)
     return Sample(fallback_id, conversation, meta={key: value for key, value in record.items() if key != "messages"})
 
 
@@ -144,20 +171,38 @@ def _has_parts(messages: Any) -> bool:
 class _Placed:
     """Images of a file, with paths from the working directory or from the file's folder, each made once."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, root: Path | None = None):
         self._folder = folder
+        self._root = None if root is None else _plain(root)
         self._rooted: dict[Image, Image] = {}
         self._relative: dict[Image, Image] = {}
 
-    def rooted(self, conversation: Conversation) -> Conversation:
-        """From the file's folder to the working directory."""
-        return _with_images(conversation, self._rooted, lambda image: os.path.normpath(self._folder / image.path))
+    def rooted(self, conversation: Conversation, where: str) -> Conversation:
+        """From the file's folder to the working directory.
+
+        Raises:
+            UserError: a path leads out of the root.
+        """
+
+        def path_of(image: Image) -> str:
+            path = self._folder / image.path
+            # by what is written: a folder of images may well be a link to another disk
+            if self._root is not None and not _plain(path).is_relative_to(self._root):
+                raise UserError(f"{where}: image {image.path} lies outside of {self._root}; images must be below it")
+            return os.path.normpath(path)
+
+        return _with_images(conversation, self._rooted, path_of)
 
     def relative(self, conversation: Conversation) -> Conversation:
         """From the working directory to the file's folder, with slashes."""
         return _with_images(
             conversation, self._relative, lambda image: Path(os.path.relpath(image.path, self._folder)).as_posix()
         )
+
+
+def _plain(path: Path) -> Path:
+    """From the root of the disk, without the ".." in it."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _with_images(conversation: Conversation, made: dict[Image, Image], path_of: Callable[[Image], str]) -> Conversation:
@@ -210,7 +255,7 @@ def _sample(record: Mapping[str, Any], where: str, place: _Placed) -> Sample:
     conversation = from_openai(record["messages"], where=f"{where}: messages")
     if record["images"] != [image.path for image in conversation.images]:
         raise UserError(f"{where}: images must list the images of messages, in order")
-    return _with_fields(record, where, place.rooted(conversation))
+    return _with_fields(record, where, place.rooted(conversation, where))
 
 
 def _with_fields(fields: Mapping[str, Any], where: str, conversation: Conversation) -> Sample:
@@ -243,7 +288,7 @@ def _sharegpt_record(sample: Sample, place: _Placed) -> dict[str, Any]:
 
 
 def _sharegpt_sample(record: Mapping[str, Any], where: str, place: _Placed, fallback: str) -> Sample:
-    conversation = place.rooted(from_sharegpt(record, where=where))
+    conversation = place.rooted(from_sharegpt(record, where=where), where)
     foreign = {key: value for key, value in record.items() if key not in (*KEYS, _OWN)}
     kept = {_FOREIGN: foreign} if foreign else {}
     if _OWN not in record:

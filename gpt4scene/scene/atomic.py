@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from bev.errors import UserError
 
@@ -82,6 +83,29 @@ def write_errors(folder: Path) -> Iterator[None]:
         if error.errno in _FORBIDDEN and _concerns(error, folder):
             raise UserError(f"{folder}: no permission to write; give another folder") from error
         raise
+
+
+def lock_folder(path: Path, folder: Path) -> IO[str]:
+    """Hold a folder until the file is closed or the process ends, however it ends.
+
+    Args:
+        path: of the file that is locked; made when missing.
+        folder: that is held, for the message.
+
+    Raises:
+        UserError: another process holds it.
+    """
+    stream = path.open("w")
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # not on Windows, where two runs in one folder are the user's to avoid
+        return stream
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.close()
+        raise UserError(f"{folder}: another run is writing to it; wait for that one, or give another folder") from error
+    return stream
 
 
 def _concerns(error: OSError, folder: Path) -> bool:

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bev.errors import UserError
-from gpt4scene.scene.atomic import CACHE_NAME, claim_folder, is_ours, write_errors
+from gpt4scene.scene.atomic import CACHE_NAME, claim_folder, is_ours, lock_folder, write_errors
 
 _RECORD = ".step.json"
 """Hidden, so that it does not count when a step's output is itself the capture that is prepared."""
@@ -46,7 +46,7 @@ class Steps:
         self._cache = folder / CACHE_NAME
         self._digests: dict[str, str] = {}
         with write_errors(folder):
-            self._lock = _lock(self._cache / "lock", folder)
+            self._lock = lock_folder(self._cache / "lock", folder)
             for leftover in self._cache.glob(f"{_HALF_WRITTEN}*"):
                 shutil.rmtree(leftover)
 
@@ -163,18 +163,3 @@ def _read_record(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return record if isinstance(record, dict) and isinstance(record.get("seconds"), int | float) else None
-
-
-def _lock(path: Path, folder: Path) -> IO[str]:
-    """Hold the folder until the file is closed or the process ends, however it ends."""
-    stream = path.open("w")
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # not on Windows, where two runs in one folder are the user's to avoid
-        return stream
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        stream.close()
-        raise UserError(f"{folder}: another run is writing to it; wait for that one, or give another folder") from error
-    return stream
