@@ -74,7 +74,7 @@ def _rows(root: Path, part: str, tasks: Sequence[str]) -> Rows:
 
 def _sample_of(row: Mapping[str, Any], root: Path, where: str) -> BenchmarkSample:
     id = str(needed(row, "idx", (str, int), where))
-    kind = needed(row, "sub_task", str, where)
+    kind = needed(row, "sub_task", str, where).replace(" ", "_")
     if kind not in TASKS:
         raise UserError(f"{where}: {kind!r} is no subtask of BLINK; is the file of another benchmark?")
     answer = needed(row, "answer", str, where)
