@@ -394,7 +394,7 @@ def test_options_that_make_no_sense(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "{ask, chat, demo, eval, eval-instances, prepare, score, serve, view}"),
+        ([], "{ask, build-dataset, chat, demo, eval, eval-instances, import-gpt4scene, prepare, score, serve, view}"),
         (["prepar"], "prepar"),
         (["prepare"], "PATH"),
         (["view"], "PATH"),

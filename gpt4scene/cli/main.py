@@ -21,6 +21,7 @@ from gpt4scene.cli.chat import chat
 from gpt4scene.cli.demo import demo
 from gpt4scene.cli.eval_instances import eval_instances
 from gpt4scene.cli.evaluate import evaluate
+from gpt4scene.cli.import_gpt4scene import import_gpt4scene
 from gpt4scene.cli.prepare import prepare
 from gpt4scene.cli.score import score
 from gpt4scene.cli.serve import serve
@@ -101,6 +102,7 @@ def _parsed(arguments: list[str]) -> Callable[[], None]:
             ("demo", demo),
             ("eval", evaluate),
             ("eval-instances", eval_instances),
+            ("import-gpt4scene", import_gpt4scene),
             ("prepare", prepare),
             ("score", score),
             ("serve", serve),

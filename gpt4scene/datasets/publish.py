@@ -1,8 +1,9 @@
 """A dataset's own files: they appear when all of its scenes are done, and go before any of them changes."""
 
+import functools
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def publish(
     report: Mapping[str, Any],
     key: str,
 ) -> None:
-    """Put the parts together: all files are written under other names first, then appear together.
+    """Put the parts of a dataset together.
 
     Args:
         out: the dataset's folder.
@@ -97,25 +98,44 @@ def publish(
     Raises:
         UserError: the disk is full, or may not be written.
     """
-    staged: dict[str, Path] = {}
+    writers: dict[str, Callable[[Path], object]] = {}
+    for split in splits:
+        if "jsonl" in formats:
+            writers[f"{split}.jsonl"] = functools.partial(_join_jsonl, parts, split)
+        if "sharegpt" in formats:
+            writers[f"{split}.sharegpt.json"] = functools.partial(_join_sharegpt, parts, split)
+    if "sharegpt" in formats:
+        writers["dataset_info.json"] = json_writer(dataset_info(splits))
+    writers["report.json"] = json_writer(report)
+    writers["report.md"] = lambda path: path.write_text(report_markdown(report), "utf-8")
+    write_together(out, writers, key)
+    with write_errors(out):
+        remove_others(out, [part.name for part in parts])
+
+
+def json_writer(content: Any) -> Callable[[Path], object]:
+    """What writes JSON to a path."""
+    text = f"{json.dumps(content, indent=1, ensure_ascii=False)}\n"
+    return lambda path: path.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def write_together(out: Path, writers: Mapping[str, Callable[[Path], object]], key: str) -> None:
+    """Write all files of a dataset under other names first, so that they appear together.
+
+    Args:
+        out: the dataset's folder.
+        writers: by the file's name, what writes it to a path in `out`.
+        key: of `is_published`.
+
+    Raises:
+        UserError: the disk is full, or may not be written; whatever a writer raises.
+    """
+    staged = {name: out / f"{_STAGED}{name}" for name in writers}
     record = out / PARTS / _PUBLISHED
-
-    def stage(name: str) -> Path:
-        staged[name] = out / f"{_STAGED}{name}"
-        return staged[name]
-
     try:
         with write_errors(out):
-            for split in splits:
-                if "jsonl" in formats:
-                    _join_jsonl(parts, split, stage(f"{split}.jsonl"))
-                if "sharegpt" in formats:
-                    _join_sharegpt(parts, split, stage(f"{split}.sharegpt.json"))
-            if "sharegpt" in formats:
-                stage("dataset_info.json").write_text(f"{json.dumps(dataset_info(splits), indent=1)}\n", "utf-8")
-            stage("report.json").write_text(f"{json.dumps(report, indent=1, ensure_ascii=False)}\n", "utf-8")
-            stage("report.md").write_text(report_markdown(report), "utf-8")
-            remove_others(out, [part.name for part in parts])
+            for name, write in writers.items():
+                write(staged[name])
             sizes = {name: path.stat().st_size for name, path in staged.items()}
             # without a key first: so a run that is killed from here on leaves word of what it leaves
             write_bytes(record, json.dumps({"key": "", "files": sizes}).encode())
