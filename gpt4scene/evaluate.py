@@ -1,22 +1,18 @@
 """Models on a benchmark: the same questions about the same images, asked through the cache and scored alike."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from bev.errors import UserError
 from gpt4scene.asking import answer_of
-from gpt4scene.benchmarks.names import Benchmark, benchmark_named, check_choice
+from gpt4scene.benchmarks.evaluation import Evaluation
 from gpt4scene.benchmarks.objects import SceneObjects
-from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
 from gpt4scene.benchmarks.report import Report
-from gpt4scene.benchmarks.requests import OfficialPrompt, Put, Wording, put_questions
+from gpt4scene.benchmarks.requests import Put, Wording, put_questions
 from gpt4scene.benchmarks.results import sum_of_usage
 from gpt4scene.benchmarks.run import Run, prompt_version
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
-from gpt4scene.benchmarks.subset import Scope, part_of
 from gpt4scene.prompting.parsed import answer_part
 from gpt4scene.vlm.answering import Plan, ask_all, plan
 from gpt4scene.vlm.asked import Asked, Kept
@@ -26,21 +22,6 @@ from gpt4scene.vlm.protocol import VLM, Request
 REHEARSED = 20
 """On so many questions, answered with their references, scoring is tried before anything is asked."""
 _REASONING = re.compile(r"</?\s*(?:think|thinking|reasoning|answer)\s*>", re.IGNORECASE)
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """The questions of a benchmark that models are to be asked, and how they are scored."""
-
-    name: str
-    """Of the benchmark, as in `names.NAMES`."""
-    benchmark: Benchmark
-    split: str
-    protocols: tuple[str, ...]
-    samples: tuple[BenchmarkSample, ...]
-    scope: Scope
-    folders: Mapping[str, Path]
-    """Of the scenes that the questions are about, by name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,72 +47,22 @@ class Answered:
     asked: Asked
     predictions: tuple[Prediction, ...]
     """For each question."""
-    answers: tuple[Mapping[str, Any], ...]
+    answers: tuple[dict[str, Any], ...]
     """For each question what is known of its answer, as JSON holds it."""
+    judge: str = ""
+    """The model that marked them; empty where none did."""
+    judging: Asked | None = None
+    """What that took."""
 
-
-def open_split(name: str, root: Path, *, split: str | None = None, protocols: Sequence[str] = ()) -> Evaluation:
-    """All questions of a benchmark's split; scenes are not looked for.
-
-    Args:
-        name: of the benchmark.
-        root: the folder of its files.
-        split: None: the one that most papers report.
-        protocols: ways of scoring; none: the one that most papers report.
-
-    Raises:
-        UserError: there is no such benchmark, split or protocol, or the files are not as they should be.
-    """
-    benchmark = benchmark_named(name)
-    split = split or benchmark.SPLITS[0]
-    check_choice(split, benchmark.SPLITS, "split")
-    chosen = tuple(dict.fromkeys(protocols)) or benchmark.PROTOCOLS[:1]
-    for protocol in chosen:
-        check_choice(protocol, benchmark.PROTOCOLS, "protocol")
-    samples = tuple(benchmark.load(root, split))
-    if not samples:
-        raise UserError(f"{root}: {benchmark.TITLE}'s split {split} holds no questions")
-    return Evaluation(name, benchmark, split, chosen, samples, Scope(len(samples), len(samples)), {})
-
-
-def with_scenes(
-    opened: Evaluation,
-    scenes: Path | None,
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    skip_missing_scenes: bool = False,
-) -> Evaluation:
-    """The questions, or part of them, and the folders of their scenes.
-
-    Args:
-        opened: all questions of a split.
-        scenes: holds the scene folders; not needed where all questions have images of their own.
-        limit: take so many questions; None: all.
-        seed: which ones.
-        skip_missing_scenes: leave out questions about scenes that are not there, rather than ask none at all.
-
-    Raises:
-        UserError: a scene is not there.
-    """
-    without = find_scenes(opened.samples, scenes).missing if skip_missing_scenes else {}
-    part, scope = part_of(opened.samples, limit=limit, seed=seed, without_scenes=without)
-    found = find_scenes(part, scenes)
-    if found.missing:
-        raise UserError(missing_line(found, scenes))
-    return replace(opened, samples=tuple(part), scope=scope, folders=found.folders)
-
-
-def official_words(evaluation: Evaluation) -> OfficialPrompt:
-    """The words in which the benchmark's own code puts its questions.
-
-    Raises:
-        UserError: they are not known here.
-    """
-    found: OfficialPrompt | None = getattr(evaluation.benchmark, "official_prompt", None)
-    if found is None:
-        raise UserError(f"--prompts official: those of {evaluation.benchmark.TITLE} are not known here; leave it out")
-    return found
+    @property
+    def stopped(self) -> str:
+        """Why not all was asked or judged, in one line; empty when all was."""
+        unjudged = 0 if self.judging is None else self.judging.outcomes["failed"]
+        return (
+            self.asked.stopped
+            or (self.judging.stopped if self.judging is not None else "")
+            or (f"{self.judge} has not marked {unjudged} of the answers" if unjudged else "")
+        )
 
 
 def plan_questions(
@@ -222,6 +153,44 @@ def answer_questions(
     return Answered(planned, asked, tuple(p for p, _ in told), tuple(answer for _, answer in told))
 
 
+def judge_answers(
+    answered: Answered,
+    judge: VLM,
+    cache: AnswerCache,
+    *,
+    retry_failed: bool = False,
+    max_cost_usd: float | None = None,
+    progress: bool = False,
+) -> Answered:
+    """Have a model mark the answers, as OpenEQA does.
+
+    Args:
+        answered: what a model answered.
+        judge: the model that marks it.
+        cache: of the judge's replies.
+        retry_failed, max_cost_usd, progress: as `ask_all` takes them.
+
+    Raises:
+        UserError: the judge cannot be asked at all.
+    """
+    from gpt4scene.benchmarks import openeqa
+
+    samples = [put.sample for put in answered.planned.puts]
+    given = {sample.id: prediction for sample, prediction in zip(samples, answered.predictions, strict=True)}
+    judged = openeqa.judge(
+        samples, given, judge, cache, retry_failed=retry_failed, max_cost_usd=max_cost_usd, progress=progress
+    )
+    predictions = tuple(judged.answers[sample.id] for sample in samples)
+    rows = zip(answered.answers, predictions, strict=True)
+    return replace(
+        answered,
+        predictions=predictions,
+        answers=tuple(row | {"extra": dict(prediction.extra), "judge": judge.name} for row, prediction in rows),
+        judge=judge.name,
+        judging=judged.asked,
+    )
+
+
 def score_answers(
     evaluation: Evaluation,
     answered: Answered,
@@ -253,6 +222,7 @@ def score_answers(
         showing=asdict(wording.showing),
         scope=evaluation.scope.text(),
         answered_by=tuple(sorted({str(answer["model"]) for answer in answered.answers if answer["model"]})),
+        judge=answered.judge,
     )
     return [
         replace(

@@ -78,13 +78,13 @@ def score(
 
 
 def read_predictions(content: Any, samples: Sequence[BenchmarkSample]) -> dict[str, Prediction] | None:
-    if not isinstance(content, list) or not all("pred" in row for row in content):
+    if not isinstance(content, list) or not all(isinstance(row, dict) and "pred" in row for row in content):
         return None
     return {row["qid"]: Prediction(row["pred"]) for row in content}
 
 
-def official_prompt(sample: BenchmarkSample) -> str:
-    return f"OFFICIAL {sample.question.text}"
+def official_prompt(row: Mapping[str, Any]) -> str:
+    return f"OFFICIAL {row['question']}"
 
 
 @pytest.fixture

@@ -12,20 +12,13 @@ from fake_benchmark import ROWS, box_objects, write_questions
 
 from bev.errors import UserError
 from gpt4scene.asking import Showing
+from gpt4scene.benchmarks.evaluation import official_words, open_split, with_scenes
 from gpt4scene.benchmarks.prepared_scenes import find_scenes
 from gpt4scene.benchmarks.requests import Put, Wording, put_questions
 from gpt4scene.benchmarks.run import prompt_version, question_key
 from gpt4scene.benchmarks.sample import BenchmarkSample
 from gpt4scene.benchmarks.subset import part_of
-from gpt4scene.evaluate import (
-    answer_questions,
-    check_scoring,
-    open_split,
-    plan_questions,
-    score_answers,
-    scored_text,
-    with_scenes,
-)
+from gpt4scene.evaluate import answer_questions, check_scoring, plan_questions, score_answers, scored_text
 from gpt4scene.prompting.questions import Question
 from gpt4scene.vlm.cache import AnswerCache
 from gpt4scene.vlm.protocol import ViewSize
@@ -98,7 +91,9 @@ def test_scenes_are_left_out_before_questions_are_drawn_and_that_is_said() -> No
     assert len(drawn) == 30 and not {sample.scene for sample in drawn} & {"room1", "room2"}
     assert scope.without_scenes == ("room1", "room2")
     assert scope.text() == "30 of 70 questions (seed 0), without 2 scenes that were not there"
-    assert part_of(samples, without_scenes={"room1"})[1].text().startswith("60 of 70 questions, without 1 scene")
+    assert (
+        part_of(samples, without_scenes={"room1"})[1].text().startswith("60 of 70 questions, without 1 scene that was")
+    )
     with pytest.raises(UserError, match="no question is left"):
         part_of(samples, without_scenes={f"room{i}" for i in range(7)})
 
@@ -224,7 +219,7 @@ def test_images_of_a_question_s_own_need_no_scene(tmp_path: Path, prepared: Path
     (put,) = put_questions(evaluation.samples, {}, SIZE, wording=Wording())
     assert put.request and [m.role for m in put.request.conversation.messages] == ["user"]
     assert len(put.request.conversation.images) == 1 and put.image_key and put.question_key
-    official = put_questions(evaluation.samples, {}, SIZE, wording=Wording(official=fake_benchmark.official_prompt))
+    official = put_questions(evaluation.samples, {}, SIZE, wording=Wording(official=official_words(evaluation)))
     assert official[0].request and official[0].request.conversation.messages[-1].text == "OFFICIAL What is it?"
 
 

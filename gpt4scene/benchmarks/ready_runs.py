@@ -25,6 +25,8 @@ class ReadyPart:
     rows: Mapping[str, Mapping[str, Any]]
     left_out: int
     """How many answers are to questions of the split that are not in the part."""
+    judge: str = ""
+    """The model that marked them; empty where none did."""
 
 
 def part_answered(
@@ -69,7 +71,15 @@ def part_answered(
     within, known = {sample.id for sample in part}, {sample.id for sample in samples}
     # what is of no question at all stays, for the scorer to complain of
     kept = {id: prediction for id, prediction in ready.predictions.items() if id in within or id not in known}
-    return ReadyPart(name, tuple(part), scope, kept, ready.rows, len(ready.predictions) - len(kept))
+    return ReadyPart(
+        name=name,
+        samples=tuple(part),
+        scope=scope,
+        predictions=kept,
+        rows=ready.rows,
+        left_out=len(ready.predictions) - len(kept),
+        judge=first.get("judge", ""),
+    )
 
 
 def ready_run(
@@ -113,5 +123,5 @@ def ready_run(
         showing=next((row["showing"] for row in rows if "showing" in row), {}),
         scope=part.scope.text(),
         answered_by=tuple(sorted({row["model"] for row in rows if row.get("model")})),
-        judge=next((row["judge"] for row in rows if row.get("judge")), ""),
+        judge=part.judge,
     )

@@ -28,7 +28,8 @@ class Scope:
         said = f"{self.asked:,} of {self.total:,} questions"
         said += f" (seed {self.seed})" if self.seed is not None else ""
         scenes = len(self.without_scenes)
-        return said + (f", without {scenes} scene{'s' if scenes > 1 else ''} that were not there" if scenes else "")
+        left = "" if not scenes else "1 scene that was" if scenes == 1 else f"{scenes} scenes that were"
+        return said + (f", without {left} not there" if left else "")
 
 
 def part_of(

@@ -2,17 +2,20 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from bev.errors import UserError
+from gpt4scene.cli.ask import check_numbers
 
 if TYPE_CHECKING:
+    from gpt4scene.benchmarks.evaluation import Evaluation
     from gpt4scene.benchmarks.objects import SceneObjects
+    from gpt4scene.benchmarks.ready_runs import ReadyPart
     from gpt4scene.benchmarks.sample import BenchmarkSample
-    from gpt4scene.evaluate import Evaluation
 
 
 def score(
@@ -28,6 +31,9 @@ def score(
     scenes: Path | None = None,
     scans: Path | None = None,
     attributes: tuple[Path, Path] | None = None,
+    judge: str | None = None,
+    max_cost: float | None = None,
+    cache: Path | None = None,
     json: Path | None = None,
     report: Path | None = None,
 ) -> None:
@@ -48,17 +54,23 @@ def score(
         scenes: holds the scene folders in whose numbers objects are named, for grounding and captions.
         scans: ScanNet's folders of scans, with their annotation: true boxes.
         attributes: or two attribute files of GPT4Scene: of the true objects and of the proposed ones.
+        judge: the model that marks answers, for openeqa; named as --model of `gpt4scene eval` is.
+        max_cost: send the judge nothing that might lead beyond so many US dollars.
+        cache: the file that keeps the judge's replies; the user's own when left out.
         json: write all numbers to this file.
         report: write a report, as `gpt4scene eval` does, to this folder.
     """
     if json is not None and not json.resolve().parent.is_dir():
         raise UserError(f"--json {json}: its folder is not there; make it first")
+    check_numbers(1, None, max_cost)
+    if judge is not None and benchmark != "openeqa":
+        raise UserError(f"--judge {judge}: only openeqa is judged by a model; leave it out")
     named = _named(answers)
     from gpt4scene.benchmarks.answer_file import answer_paths, read_answers
+    from gpt4scene.benchmarks.evaluation import open_split
     from gpt4scene.benchmarks.ready_runs import part_answered, ready_run
     from gpt4scene.benchmarks.results import write_numbers
     from gpt4scene.cli.score_lines import score_table
-    from gpt4scene.evaluate import open_split
 
     opened = open_split(benchmark, root, split=split, protocols=protocol)
     parts = [
@@ -73,6 +85,8 @@ def score(
         )
         for name, files in named.items()
     ]
+    if judge is not None:
+        parts = _judged(parts, judge, cache, max_cost)
     objects = _objects(opened, [sample for part in parts for sample in part.samples], scenes, scans, attributes)
     tables = [
         [
@@ -97,6 +111,34 @@ def score(
     sys.stdout.write("\n".join(score_table(runs, opened.benchmark.TITLE) for runs in tables))
 
 
+def _judged(
+    parts: "Sequence[ReadyPart]", judge: str, cache: Path | None, max_cost_usd: float | None
+) -> "list[ReadyPart]":
+    """The answers with a judge's marks; exit code 1 where not all of them came."""
+    from gpt4scene.benchmarks import openeqa
+    from gpt4scene.vlm.cache import AnswerCache, default_cache_path
+    from gpt4scene.vlm.names import open_model
+
+    model = open_model(judge)
+    left, found = max_cost_usd, []
+    try:
+        with AnswerCache(cache or default_cache_path()) as kept:
+            for part in parts:
+                shown = sys.stderr.isatty()
+                judged = openeqa.judge(part.samples, part.predictions, model, kept, max_cost_usd=left, progress=shown)
+                sys.stdout.write(f"{part.name}, judged by {model.name}: {judged.asked.summary()}\n")
+                failed = judged.asked.outcomes["failed"]
+                if judged.asked.stopped or failed:
+                    why = judged.asked.stopped or f"{failed} answers were not marked; the same command asks again"
+                    sys.stderr.write(f"gpt4scene: {part.name}: {why}\n")
+                    raise SystemExit(1)
+                left = None if left is None else max(0.0, left - (judged.asked.cost_usd or 0.0))
+                found.append(replace(part, predictions=judged.answers, judge=model.name))
+    finally:
+        model.close()
+    return found
+
+
 def _objects(
     opened: "Evaluation",
     samples: "Sequence[BenchmarkSample]",
@@ -104,19 +146,13 @@ def _objects(
     scans: Path | None,
     attributes: tuple[Path, Path] | None,
 ) -> "Mapping[str, SceneObjects] | None":
-    from gpt4scene.benchmarks.prepared_scenes import find_scenes, load_objects, missing_line
-    from gpt4scene.cli.evaluating import counted
+    from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
+    from gpt4scene.cli.evaluation_plan import objects_of
 
-    given = "--scans" if scans else "--attributes" if attributes else ""
-    if given and not opened.benchmark.NEEDS_OBJECTS:
-        raise UserError(f"{given}: {opened.benchmark.TITLE} needs no boxes of objects; leave it out")
-    if scans is None:
-        return load_objects({}, attributes=attributes)
-    found = find_scenes(samples, scenes)
+    found = find_scenes(samples if scans and opened.benchmark.NEEDS_OBJECTS else [], scenes)
     if found.missing:
         raise UserError(missing_line(found, scenes))
-    with counted(len(found.folders), "objects", "scene") as move:
-        return load_objects(found.folders, scans=scans, attributes=attributes, on_scene=move)
+    return objects_of(opened, found.folders, scans, attributes)
 
 
 def _named(answers: Sequence[str]) -> dict[str, list[str]]:

@@ -34,7 +34,7 @@ def score_table(runs: "Sequence[Run]", title: str) -> str:
         names = [f"[{number}]" for number in range(1, len(names) + 1)]
     rows = _rows(runs)
     width = max(len(name) for name, _ in rows) + 2
-    columns = [max(10, len(name) + 2) for name in names]
+    columns = [max(10, len(name) + 2 if len(runs) > 1 else 0) for name in names]
     lines.append(_line("", names, width, columns) if len(runs) > 1 else f"  {names[0]}")
     lines += [_line(name, cells, width, columns) for name, cells in rows]
     whose: dict[str, list[str]] = {}

@@ -1,0 +1,92 @@
+"""The questions of a benchmark that are to be asked or scored: all of a split or part of it, and their scenes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bev.errors import UserError
+from gpt4scene.benchmarks.names import Benchmark, benchmark_named, check_choice
+from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
+from gpt4scene.benchmarks.requests import OfficialPrompt
+from gpt4scene.benchmarks.sample import BenchmarkSample
+from gpt4scene.benchmarks.subset import Scope, part_of
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """The questions of a benchmark that models are to be asked, and how they are scored."""
+
+    name: str
+    """Of the benchmark, as in `names.NAMES`."""
+    benchmark: Benchmark
+    split: str
+    protocols: tuple[str, ...]
+    samples: tuple[BenchmarkSample, ...]
+    scope: Scope
+    folders: Mapping[str, Path]
+    """Of the scenes that the questions are about, by name."""
+
+
+def open_split(name: str, root: Path, *, split: str | None = None, protocols: Sequence[str] = ()) -> Evaluation:
+    """All questions of a benchmark's split; scenes are not looked for.
+
+    Args:
+        name: of the benchmark.
+        root: the folder of its files.
+        split: None: the one that most papers report.
+        protocols: ways of scoring; none: the one that most papers report.
+
+    Raises:
+        UserError: there is no such benchmark, split or protocol, or the files are not as they should be.
+    """
+    benchmark = benchmark_named(name)
+    split = split or benchmark.SPLITS[0]
+    check_choice(split, benchmark.SPLITS, "split")
+    chosen = tuple(dict.fromkeys(protocols)) or benchmark.PROTOCOLS[:1]
+    for protocol in chosen:
+        check_choice(protocol, benchmark.PROTOCOLS, "protocol")
+    samples = tuple(benchmark.load(root, split))
+    if not samples:
+        raise UserError(f"{root}: {benchmark.TITLE}'s split {split} holds no questions")
+    return Evaluation(name, benchmark, split, chosen, samples, Scope(len(samples), len(samples)), {})
+
+
+def with_scenes(
+    opened: Evaluation,
+    scenes: Path | None,
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    skip_missing_scenes: bool = False,
+) -> Evaluation:
+    """The questions, or part of them, and the folders of their scenes.
+
+    Args:
+        opened: all questions of a split.
+        scenes: holds the scene folders; not needed where all questions have images of their own.
+        limit: take so many questions; None: all.
+        seed: which ones.
+        skip_missing_scenes: leave out questions about scenes that are not there, rather than ask none at all.
+
+    Raises:
+        UserError: a scene is not there.
+    """
+    without = find_scenes(opened.samples, scenes).missing if skip_missing_scenes else {}
+    part, scope = part_of(opened.samples, limit=limit, seed=seed, without_scenes=without)
+    found = find_scenes(part, scenes)
+    if found.missing:
+        raise UserError(missing_line(found, scenes))
+    return replace(opened, samples=tuple(part), scope=scope, folders=found.folders)
+
+
+def official_words(evaluation: Evaluation) -> OfficialPrompt:
+    """The words in which the benchmark's own code puts its questions.
+
+    Raises:
+        UserError: they are not known here.
+    """
+    found: Callable[[Mapping[str, Any]], str] | None = getattr(evaluation.benchmark, "official_prompt", None)
+    if found is None:
+        raise UserError(f"--prompts official: those of {evaluation.benchmark.TITLE} are not known here; leave it out")
+    return lambda sample: found(sample.row)
