@@ -84,6 +84,7 @@ def read_answers(paths: Sequence[Path], benchmark: Benchmark, samples: Sequence[
     for path, content in _joined(foreign):
         found = benchmark.read_predictions(content, samples)
         if found is None:
+            _check_rows(path, content)
             raise UserError(
                 f"{path}: is in no format of answers to {benchmark.TITLE} that is known; write a row for each question,"
                 f" such as {EXAMPLE}"
@@ -110,7 +111,15 @@ def _is_own(content: Any) -> bool:
     if not isinstance(content, list) or not content or not all(isinstance(row, dict) for row in content):
         return False
     has_text = any(key in row for row in content for key in ("answer", "text"))
-    return has_text and not any(key in content[0] for key in _THEIRS)
+    return has_text and all("id" in row for row in content) and not any(key in content[0] for key in _THEIRS)
+
+
+def _check_rows(path: Path, content: Any) -> None:
+    """Of rows that are nearly ours, say which one is not."""
+    rows = content if isinstance(content, list) else []
+    if any(isinstance(row, dict) and ("id" in row or row.keys() <= {"answer", "text", "outcome"}) for row in rows):
+        for number, row in enumerate(rows, start=1):
+            _own_row(row if isinstance(row, dict) else {}, f"{path}, row {number}")
 
 
 def _own_row(row: Mapping[str, Any], where: str) -> tuple[str, Prediction]:
