@@ -102,7 +102,7 @@ def test_a_question_whose_options_do_not_read_is_asked_as_it_stands(tmp_path) ->
 
 def test_the_official_prompt_is_the_question_and_its_request(tmp_path) -> None:
     (sample,) = mmsi.load(_root(tmp_path, [_row()]), "test")
-    said = mmsi.official_prompt(sample)
+    said = mmsi.official_prompt(sample.row)
     assert said.startswith(QUESTION) and said.endswith("Enclose the option's letter within ``.")
 
 

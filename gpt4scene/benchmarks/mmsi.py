@@ -114,9 +114,9 @@ def read_letter(text: str) -> str | None:
     return None if letter is None else letter[0].upper()
 
 
-def official_prompt(sample: BenchmarkSample) -> str:
+def official_prompt(row: Mapping[str, Any]) -> str:
     """What lmms-eval says after the images (msr_doc_to_text with the default arguments of msr_bench.yaml)."""
-    return f"{str(sample.row['question']).strip()}{_OFFICIAL_REQUEST}"
+    return f"{str(row['question']).strip()}{_OFFICIAL_REQUEST}"
 
 
 def read_predictions(content: Any, samples: Sequence[BenchmarkSample]) -> dict[str, Prediction] | None:
