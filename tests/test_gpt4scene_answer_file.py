@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -114,22 +115,22 @@ def _row(id: str, **changed: Any) -> dict[str, Any]:
 
 def test_rows_of_eval_say_which_part_they_are(tmp_path: Path) -> None:
     ready = _read(tmp_path, ("a.jsonl", [_row("q1", answer="table", usage={"input_tokens": 1, "output_tokens": 2})]))
-    samples = open_split("fake", tmp_path / "data").samples
-    part = part_answered("a", ready, samples, benchmark_name="fake", split="val")
+    opened = open_split("fake", tmp_path / "data")
+    part = part_answered("a", ready, opened)
     assert part.scope.text() == "2 of 4 questions (seed 5)" and len(part.samples) == 2
     assert ready.predictions["q1"].text == "table"  # what was scored of the text
     with pytest.raises(UserError, match="the answers are to fake, split val"):
-        part_answered("a", ready, samples, benchmark_name="scanqa", split="val")
+        part_answered("a", ready, replace(opened, name="scanqa"))
     mixed = _read(tmp_path, ("a.jsonl", [_row("q1"), _row("q2", scope=_row("q2")["scope"] | {"seed": 6})]))
     with pytest.raises(UserError, match="different parts of the split"):
-        part_answered("a", mixed, samples, benchmark_name="fake", split="val")
+        part_answered("a", mixed, opened)
 
 
 def test_a_limit_leaves_out_answers_to_other_questions_of_the_split_only(tmp_path: Path) -> None:
     rows = [{"id": id, "answer": "a"} for id in ("q1", "q2", "q3", "q4", "stranger")]
     ready = _read(tmp_path, ("a.jsonl", rows))
-    samples = open_split("fake", tmp_path / "data").samples
-    part = part_answered("a", ready, samples, benchmark_name="fake", split="val", limit=3)
+    opened = open_split("fake", tmp_path / "data")
+    part = part_answered("a", ready, opened, limit=3)
     assert part.left_out == 1 and len(part.samples) == 3
     assert set(part.predictions) == {sample.id for sample in part.samples} | {"stranger"}
 

@@ -1,6 +1,7 @@
 """`gpt4scene eval` as a user meets it: plan, questions, results and tables."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -61,9 +62,10 @@ def test_two_models_in_one_table(
     assert printed.out.startswith("Fake-Bench val: 4 questions; 2 scenes\n")
     assert f"{good}: 4 to send, 0 in the cache; 1,000 tokens in" in printed.out
     assert "Fake-Bench val, protocol exact: 4 questions" in printed.out
-    lines = {line.split("  ")[0]: line.split()[-2:] for line in printed.out.splitlines() if line}
-    assert lines["EM"] == ["75.00", "25.00"]
-    assert lines["unanswered"] == ["0", "1"] and lines["answers not read"] == ["1", "0"]
+    lines = {line[:20].strip(): line[20:] for line in printed.out.splitlines() if line}
+    assert re.findall(r"\d+\.\d\d", lines["EM"]) == ["75.00", "25.00"]
+    assert lines["unanswered"].split() == ["0", "1"] and lines["answers not read"].split() == ["1", "0"]
+    assert "EM: [1] minus [2]: +50.00" in printed.out
     assert "colour, EM" in printed.out and printed.out.endswith(f"results are in {out}\n")
     assert "1 refused, --retry-failed asks again" in printed.err
     named = sorted(path.name for path in out.iterdir() if path.suffix == ".jsonl")
@@ -105,7 +107,7 @@ def test_protocols_split_and_official_words(
     command = (*command, "--split", "test", "--prompts", "official", "--protocol", "exact", "--protocol", "lenient")
     assert run(*command) == 0
     printed = capsys.readouterr().out
-    assert "Fake-Bench test, protocol exact: 1 questions" in printed and "protocol lenient" in printed
+    assert "Fake-Bench test, protocol exact: 1 question;" in printed and "protocol lenient" in printed
     (row,) = _rows(tmp_path / "out" / next(p.name for p in (tmp_path / "out").glob("*.jsonl")))
     assert (row["scores"]["exact"]["EM"], row["scores"]["lenient"]["EM"]) == (0.0, 100.0)
 
@@ -318,3 +320,47 @@ def test_files_of_models_have_names_that_differ() -> None:
 
     names = file_names(["openai:gpt-4o", "openai:gpt/4o", "local:/a b/c+d", "replay:x.jsonl", "openai:é"])
     assert names == ["openai-gpt-4o-1", "openai-gpt-4o-2", "local-a-b-c-d", "replay-x", "openai"]
+
+
+def test_openeqa_s_answers_are_judged_and_the_judge_is_named(
+    prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    rows = [
+        {
+            "question_id": f"e{i}",
+            "question": question,
+            "answer": answer,
+            "episode_history": "scannet-v0/002-scannet-room_a",
+            "category": "object recognition",
+        }
+        for i, (question, answer) in enumerate((("What is red?", "A table."), ("What is green?", "A stool.")))
+    ]
+    (data / "open-eqa-v0.json").write_text(json.dumps(rows))
+    model = _script(tmp_path / "m.jsonl", ({"match": "red", "reply": "A desk."}, {"match": "green", "reply": "Stool."}))
+    judge = _script(tmp_path / "j.jsonl", ({"match": "A desk.", "reply": "Your mark: 3"}, {"reply": "5"}))
+    command = ("eval", "openeqa", "--root", data, "--scenes", prepared, "-m", model, "-o", out)
+    assert run(*command, "--judge", judge, "--dry-run") == 0
+    assert f"judge {judge}, for each model" in capsys.readouterr().out
+    assert run(*command, "--judge", judge) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^LLM-Match +75\.00 ", printed, re.MULTILINE)
+    assert f"marked by {judge}" in printed
+    (told,) = json.loads((out / "scores.json").read_text())["runs"]
+    assert told["judge"] == judge
+    (results,) = out.glob("*.jsonl")
+    assert [row["extra"]["judge_score"] for row in _rows(results)] == [3, 5]
+    # the marks are in the results; answers without any need a judge
+    assert run("score", "openeqa", "--root", data, "--answers", results) == 0
+    assert " 75.00" in capsys.readouterr().out
+    bare = tmp_path / "bare.json"
+    bare.write_text(json.dumps([{"question_id": "e0", "answer": "A desk."}, {"question_id": "e1", "answer": "Stool."}]))
+    scored = ("score", "openeqa", "--root", data, "--answers", bare)
+    assert "name one with --judge MODEL" in fails(capsys, *scored)
+    assert run(*scored, "--judge", judge) == 0 and " 75.00" in capsys.readouterr().out
+    mute = _script(tmp_path / "mute.jsonl", ({"match": "A desk.", "reply": "4"},))
+    assert run(*scored, "--judge", mute) == 1 and "1 answers were not marked" in capsys.readouterr().err
+    assert run(*command, "--judge", mute) == 1
+    printed = capsys.readouterr()
+    assert "has not marked 1 of the answers; it is not scored" in printed.err and "protocol" not in printed.out

@@ -1,6 +1,7 @@
 """`gpt4scene score` as a user meets it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,9 +29,9 @@ def test_answers_are_scored_and_the_missing_count_as_wrong(
     answers, out = _file(tmp_path / "mine.jsonl", rows), tmp_path / "numbers.json"
     assert run("score", "fake", "--root", data, "--answers", answers, "--json", out) == 0
     printed = capsys.readouterr().out.splitlines()
-    assert printed[:2] == ["Fake-Bench val, protocol exact: 4 questions", "  mine"]
-    lines = {line.split("  ")[0] or line.strip().split("  ")[0]: line.split()[-1] for line in printed[2:]}
-    assert lines == {
+    assert printed[:2] == ["Fake-Bench val, protocol exact: 4 questions; in brackets 95 % intervals", "  mine"]
+    rows = [re.fullmatch(r" *(.*\S)  +(\d\S*)(?: \[.*\])?", line) for line in printed[2:]]
+    assert {row[1]: row[2] for row in rows if row} == {
         "EM": "25.00",
         "colour, EM": "50.00",
         "count, EM": "0.00",
@@ -53,15 +54,14 @@ def test_several_runs_side_by_side_and_several_protocols(
     command = ("score", "fake", "--root", data, "--protocol", "lenient", "--protocol", "exact")
     assert run(*command, "--answers", f"tuned={first}", f"plain={tmp_path}/b_*.json") == 0
     exact = capsys.readouterr().out.split("protocol exact")[1]
-    assert "tuned" in exact and next(line for line in exact.splitlines() if line.startswith("EM")).split()[1:] == [
-        "25.00",
-        "50.00",
-    ]
+    row = next(line for line in exact.splitlines() if line.startswith("EM "))
+    assert "tuned" in exact and re.findall(r"\d+\.\d\d", row) == ["25.00", "50.00"]
+    assert "EM: tuned minus plain: -25.00" in exact and "tuned: in which words it was asked" in exact
     assert "name all runs or none" in fails(capsys, *command, "--answers", f"tuned={first}", chunks[0])
     # of one run, several files
     assert run(*command, "--answers", *chunks) == 0
     printed = capsys.readouterr().out
-    assert "  b_0\n" in printed and printed.count(" 50.00\n") >= 2
+    assert "  b_0\n" in printed and re.findall(r"^EM +50.00 ", printed, re.MULTILINE)
 
 
 def test_what_eval_wrote_is_scored_as_it_was(
@@ -118,3 +118,21 @@ def test_options_that_are_none(
     answers = _file(tmp_path / "a.jsonl", [{"id": "q1", "answer": "table"}])
     given = tuple(option.replace("{a}", str(answers)) for option in options)
     assert words in fails(capsys, "score", "fake", "--root", data, *given)
+
+
+def test_runs_that_were_shown_otherwise_are_in_no_table_and_parts_are_compared_on_what_both_have(
+    data: Path, prepared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f"replay:{_file(tmp_path / 'm.jsonl', [{'reply': 'table'}])}"
+    command = ("eval", "fake", "--root", data, "--scenes", prepared, "-m", model)
+    found = {}
+    for name, options in (("all", ()), ("some", ("--limit", "3")), ("bare", ("--no-marks",))):
+        assert run(*command, "-o", tmp_path / name, *options) == 0
+        (found[name],) = (tmp_path / name).glob("*.jsonl")
+    capsys.readouterr()
+    score = ("score", "fake", "--root", data, "--answers", f"all={found['all']}")
+    assert run(*score, f"some={found['some']}") == 0
+    printed = capsys.readouterr().out
+    assert "protocol exact: 3 questions" in printed and "tables are of the 3 that all of them have" in printed
+    told = fails(capsys, *score, f"bare={found['bare']}")
+    assert "bare was asked in other words than all on question q1 and 3 more" in told

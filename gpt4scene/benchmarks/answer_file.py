@@ -82,7 +82,7 @@ def read_answers(paths: Sequence[Path], benchmark: Benchmark, samples: Sequence[
             if row.get("schema") == SCHEMA:
                 rows[id] = row
     for path, content in _joined(foreign):
-        found = benchmark.read_predictions(content, samples)
+        found = _theirs(path, content, benchmark, samples)
         if found is None:
             _check_rows(path, content)
             raise UserError(
@@ -112,6 +112,15 @@ def _is_own(content: Any) -> bool:
         return False
     has_text = any(key in row for row in content for key in ("answer", "text"))
     return has_text and all("id" in row for row in content) and not any(key in content[0] for key in _THEIRS)
+
+
+def _theirs(
+    path: Path, content: Any, benchmark: Benchmark, samples: Sequence[BenchmarkSample]
+) -> dict[str, Prediction] | None:
+    try:
+        return benchmark.read_predictions(content, samples)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def _check_rows(path: Path, content: Any) -> None:

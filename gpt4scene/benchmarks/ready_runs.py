@@ -1,12 +1,12 @@
 """Answers that are ready as runs: which part of a split they are to, and their score."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from bev.errors import UserError
 from gpt4scene.benchmarks.answer_file import ReadyAnswers
-from gpt4scene.benchmarks.names import Benchmark
+from gpt4scene.benchmarks.evaluation import Evaluation
 from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.results import sum_of_usage
 from gpt4scene.benchmarks.run import Run, prompt_version
@@ -32,10 +32,8 @@ class ReadyPart:
 def part_answered(
     name: str,
     ready: ReadyAnswers,
-    samples: Sequence[BenchmarkSample],
+    opened: Evaluation,
     *,
-    benchmark_name: str,
-    split: str,
     limit: int | None = None,
     seed: int = 0,
 ) -> ReadyPart:
@@ -44,9 +42,7 @@ def part_answered(
     Args:
         name: of the run.
         ready: its answers.
-        samples: of the split.
-        benchmark_name: as `names.NAMES` has it.
-        split: of the benchmark.
+        opened: all questions of the split.
         limit: the answers are to so many questions; None: what their rows say, else all.
         seed: which ones.
 
@@ -54,21 +50,21 @@ def part_answered(
         UserError: rows of `gpt4scene eval` are of something else, or of several parts.
     """
     first: Mapping[str, Any] = next(iter(ready.rows.values()), {})
-    if first and (first["benchmark"], first["split"]) != (benchmark_name, split):
+    if first and (first["benchmark"], first["split"]) != (opened.name, opened.split):
         raise UserError(
-            f"{name}: the answers are to {first['benchmark']}, split {first['split']}; score them as that"
-            f" (here: {benchmark_name}, split {split})"
+            f"{name}: the answers are to {first['benchmark']}, split {first['split']}, and not to {opened.name}, split"
+            f" {opened.split}; score them as what they are"
         )
     if any(row["scope"] != first["scope"] for row in ready.rows.values()):
         raise UserError(f"{name}: the rows are of runs over different parts of the split; give one run's rows alone")
     if limit is not None or not first:
-        part, scope = part_of(samples, limit=limit, seed=seed)
+        part, scope = part_of(opened.samples, limit=limit, seed=seed)
     else:
         told = first["scope"]
         part, scope = part_of(
-            samples, limit=told["asked"], seed=told["seed"] or 0, without_scenes=told["without_scenes"]
+            opened.samples, limit=told["asked"], seed=told["seed"] or 0, without_scenes=told["without_scenes"]
         )
-    within, known = {sample.id for sample in part}, {sample.id for sample in samples}
+    within, known = {sample.id for sample in part}, {sample.id for sample in opened.samples}
     # what is of no question at all stays, for the scorer to complain of
     kept = {id: prediction for id, prediction in ready.predictions.items() if id in within or id not in known}
     return ReadyPart(
@@ -83,34 +79,27 @@ def part_answered(
 
 
 def ready_run(
-    part: ReadyPart,
-    benchmark: Benchmark,
-    *,
-    benchmark_name: str,
-    split: str,
-    protocol: str,
-    objects: Mapping[str, SceneObjects] | None = None,
+    part: ReadyPart, opened: Evaluation, protocol: str, *, objects: Mapping[str, SceneObjects] | None = None
 ) -> Run:
     """The answers' score by one protocol.
 
     Args:
         part: the answers and their questions.
-        benchmark: that is scored.
-        benchmark_name: as `names.NAMES` has it.
-        split, protocol: of the benchmark.
+        opened: the split that they are of.
+        protocol: of the benchmark.
         objects: of the scenes, where scoring needs them.
 
     Raises:
         UserError: answers are to questions that the split does not hold, or as the benchmark's scorer.
     """
-    report = benchmark.score(part.samples, part.predictions, protocol=protocol, objects=objects)
+    report = opened.benchmark.score(part.samples, part.predictions, protocol=protocol, objects=objects)
     rows = [part.rows.get(sample.id, {}) for sample in part.samples]
     keys = tuple(row.get("question_key", "") for row in rows)
     costs = [row.get("cost_usd") for row in rows]
     return Run(
         model=part.name,
-        benchmark=benchmark_name,
-        split=split,
+        benchmark=opened.name,
+        split=opened.split,
         protocol=protocol,
         prompt_version=prompt_version(part.samples, keys),
         samples=part.samples,

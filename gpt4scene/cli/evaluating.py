@@ -13,7 +13,7 @@ from gpt4scene.cli import evaluation_plan
 from gpt4scene.cli.answer_lines import failures_line
 from gpt4scene.cli.evaluation_plan import Evaluating
 from gpt4scene.cli.running_score import running_score
-from gpt4scene.cli.score_lines import score_table
+from gpt4scene.cli.score_lines import compared, score_table
 
 if TYPE_CHECKING:
     from gpt4scene.benchmarks.objects import SceneObjects
@@ -162,6 +162,6 @@ def _tell(run: Evaluating, answered: "Sequence[Answered]", objects: "Mapping[str
         write_rows(run.out / f"{names[one.planned.model.name]}.jsonl", rows)
         by_model.append(runs)
     write_numbers(run.out / "scores.json", [one for runs in by_model for one in runs])
-    for of_protocol in zip(*by_model, strict=True):
-        _say("", score_table(of_protocol, run.evaluation.benchmark.TITLE).rstrip())
+    for comparison in [compared(of_protocol) for of_protocol in zip(*by_model, strict=True)]:
+        _say("", score_table(comparison, run.evaluation.benchmark.TITLE).rstrip())
     _say("", f"results are in {run.out}")

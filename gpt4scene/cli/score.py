@@ -70,18 +70,12 @@ def score(
     from gpt4scene.benchmarks.evaluation import open_split
     from gpt4scene.benchmarks.ready_runs import part_answered, ready_run
     from gpt4scene.benchmarks.results import write_numbers
-    from gpt4scene.cli.score_lines import score_table
+    from gpt4scene.cli.score_lines import compared, score_table
 
     opened = open_split(benchmark, root, split=split, protocols=protocol)
     parts = [
         part_answered(
-            name,
-            read_answers(answer_paths(files), opened.benchmark, opened.samples),
-            opened.samples,
-            benchmark_name=benchmark,
-            split=opened.split,
-            limit=limit,
-            seed=seed,
+            name, read_answers(answer_paths(files), opened.benchmark, opened.samples), opened, limit=limit, seed=seed
         )
         for name, files in named.items()
     ]
@@ -89,17 +83,7 @@ def score(
         parts = _judged(parts, judge, cache, max_cost)
     objects = _objects(opened, [sample for part in parts for sample in part.samples], scenes, scans, attributes)
     tables = [
-        [
-            ready_run(
-                part,
-                opened.benchmark,
-                benchmark_name=benchmark,
-                split=opened.split,
-                protocol=protocol,
-                objects=objects,
-            )
-            for part in parts
-        ]
+        compared([ready_run(part, opened, protocol, objects=objects) for part in parts])
         for protocol in opened.protocols
     ]
     for part in parts:
@@ -107,8 +91,8 @@ def score(
             said = f"{part.left_out:,} answers are to questions that are not among the {part.scope.text()}"
             sys.stdout.write(f"{part.name}: {said}; they are not scored\n")
     if json is not None:
-        write_numbers(json, [run for runs in tables for run in runs])
-    sys.stdout.write("\n".join(score_table(runs, opened.benchmark.TITLE) for runs in tables))
+        write_numbers(json, [run for comparison in tables for run in comparison.runs])
+    sys.stdout.write("\n".join(score_table(comparison, opened.benchmark.TITLE) for comparison in tables))
 
 
 def _judged(

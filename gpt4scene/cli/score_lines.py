@@ -1,72 +1,121 @@
-"""What a person reads of scores: a table of metrics with a column for each run, and what was decided on the way."""
+"""What a person reads of scores: a table of metrics with a column for each model, and what is to be known of it."""
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpt4scene.cli.answer_lines import printable
 
 if TYPE_CHECKING:
+    from gpt4scene.benchmarks.comparison import Comparison, Estimate
     from gpt4scene.benchmarks.run import Run
-    from gpt4scene.metrics.metric import Metric
 
 _NAME_MOST = 24
-"""Longer names of runs stand below a number."""
+"""Longer names of models stand above the table, under a number."""
 _OF_GROUP = 2
-"""So many metrics of each group are printed; files have all."""
+"""So many metrics of each type of question are printed; files have all."""
 
 
-def score_table(runs: "Sequence[Run]", title: str) -> str:
-    """The scores of runs by one protocol.
+def compared(runs: "Sequence[Run]") -> "Comparison":
+    """Runs by one protocol beside each other, with a bar where that takes long.
+
+    Raises:
+        UserError: they were not asked the same about the same.
+    """
+    from gpt4scene.benchmarks.comparison import compare
+
+    if not sys.stderr.isatty():
+        return compare(runs)
+    from tqdm import tqdm
+
+    with tqdm(total=1.0, desc="intervals", bar_format="{l_bar}{bar}| [{elapsed}]", leave=False, delay=1.0) as bar:
+        return compare(runs, on_resampled=lambda share: _move_to(bar, share))
+
+
+def _move_to(bar: "object", share: float) -> None:
+    bar.update(share - bar.n)  # type: ignore[attr-defined]
+
+
+def score_table(comparison: "Comparison", title: str) -> str:
+    """Values with their 95 % intervals, what was not answered or read, and notes.
 
     Args:
-        runs: of the same benchmark, split and protocol.
+        comparison: of one or more models.
         title: of the benchmark, as papers write it.
     """
-    first = runs[0]
-    scopes = list(dict.fromkeys(run.scope for run in runs))
-    scope = scopes[0] or f"{len(first.samples):,} questions" if len(scopes) == 1 else "questions that differ"
-    lines = [f"{title} {first.split}, protocol {first.protocol}: {scope}"]
+    runs, first = comparison.runs, comparison.runs[0]
+    lines = [f"{title} {first.split}, protocol {first.protocol}: {_scope(comparison)}; in brackets 95 % intervals"]
     names = [printable(run.model) for run in runs]
-    numbered = len(runs) > 1 and max(map(len, names)) > _NAME_MOST
-    if numbered:
+    if len(runs) == 1:
+        lines.append(f"  {names[0]}")
+        names = [""]
+    elif max(map(len, names)) > _NAME_MOST:
         lines += [f"  [{number}] {name}" for number, name in enumerate(names, start=1)]
         names = [f"[{number}]" for number in range(1, len(names) + 1)]
-    rows = _rows(runs)
-    width = max(len(name) for name, _ in rows) + 2
-    columns = [max(10, len(name) + 2 if len(runs) > 1 else 0) for name in names]
-    lines.append(_line("", names, width, columns) if len(runs) > 1 else f"  {names[0]}")
+    rows = [*_metric_rows(comparison), *_count_rows(runs)]
+    width = max(len(name) for name, _ in rows)
+    columns = [max(24, len(name) + 2) for name in names]
+    lines += [_line("", names, width, columns)] if len(runs) > 1 else []
     lines += [_line(name, cells, width, columns) for name, cells in rows]
+    lines += _pair_lines(comparison, names)
+    lines += [f"note: {line}" for line in dict.fromkeys(map(printable, [*comparison.notes, *_flags(runs, names)]))]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def _scope(comparison: "Comparison") -> str:
+    scopes = {run.scope for run in comparison.runs}
+    scope = scopes.pop() if len(scopes) == 1 else ""
+    count = len(comparison.sample_ids)
+    return scope or f"{count:,} question{'' if count == 1 else 's'}"
+
+
+def _metric_rows(comparison: "Comparison") -> list[tuple[str, list[str]]]:
+    rows = []
+    for name in dict.fromkeys(estimate.name for held in comparison.metrics for estimate in held):
+        rows.append((name, [_cell(held, name) for held in comparison.metrics]))
+    for group in dict.fromkeys(group for held in comparison.groups for group in held):
+        of_group = [held.get(group, ()) for held in comparison.groups]
+        names = list(dict.fromkeys(estimate.name for held in of_group for estimate in held))
+        rows += [(f"  {group}, {name}", [_cell(held, name) for held in of_group]) for name in names[:_OF_GROUP]]
+    return rows
+
+
+def _count_rows(runs: "Sequence[Run]") -> list[tuple[str, list[str]]]:
+    return [
+        ("unanswered", [f"{len(run.report.unanswered):,}" for run in runs]),
+        ("  of these refused", [f"{sum(p.outcome == 'refused' for p in run.predictions):,}" for run in runs]),
+        ("answers not read", [f"{len(run.report.unparsed):,}" for run in runs]),
+    ]
+
+
+def _cell(estimates: "Sequence[Estimate]", name: str) -> str:
+    found = next((estimate for estimate in estimates if estimate.name == name), None)
+    if found is None or math.isnan(found.value):
+        return "-"
+    between = "" if found.interval is None else f" [{found.interval.low:.1f}, {found.interval.high:.1f}]"
+    return f"{found.value:.2f}{between}"
+
+
+def _pair_lines(comparison: "Comparison", names: Sequence[str]) -> list[str]:
+    lines = []
+    for pair in comparison.pairs:
+        between = "" if pair.interval is None else f" [{pair.interval.low:.1f}, {pair.interval.high:.1f}]"
+        p = "" if pair.p_corrected is None else f", p = {pair.p_corrected:.3f}"
+        lines.append(
+            f"{pair.metric}: {names[pair.first]} minus {names[pair.second]}: {pair.difference:+.2f}{between}{p},"
+            f" {pair.verdict}"
+        )
+    return lines
+
+
+def _flags(runs: "Sequence[Run]", names: Sequence[str]) -> list[str]:
+    """What scorers decided, once where it is the same for all models."""
     whose: dict[str, list[str]] = {}
     for name, run in zip(names, runs, strict=True):
         for flag in run.report.flags:
             whose.setdefault(flag, []).append(name)
-    for flag, of in whose.items():
-        lines.append(f"note: {'' if len(of) == len(runs) else ', '.join(of) + ': '}{printable(flag)}")
-    return "".join(f"{line.rstrip()}\n" for line in lines)
-
-
-def _rows(runs: "Sequence[Run]") -> list[tuple[str, list[str]]]:
-    rows = []
-    for name in dict.fromkeys(metric.name for run in runs for metric in run.report.metrics):
-        rows.append((name, [_value(run.report.metrics, name) for run in runs]))
-    for group in dict.fromkeys(group for run in runs for group in run.report.groups):
-        held = [run.report.groups.get(group, ()) for run in runs]
-        names = list(dict.fromkeys(metric.name for metrics in held for metric in metrics))[:_OF_GROUP]
-        for name in names:
-            rows.append((f"  {group}, {name}", [_value(metrics, name) for metrics in held]))
-    for name, count in (
-        ("unanswered", lambda run: len(run.report.unanswered)),
-        ("  of these refused", lambda run: sum(p.outcome == "refused" for p in run.predictions)),
-        ("answers not read", lambda run: len(run.report.unparsed)),
-    ):
-        rows.append((name, [f"{count(run):,}" for run in runs]))
-    return rows
-
-
-def _value(metrics: "Sequence[Metric]", name: str) -> str:
-    value = next((metric.value for metric in metrics if metric.name == name), math.nan)
-    return "-" if math.isnan(value) else f"{value:.2f}"
+    return [flag if len(of) == len(runs) else f"{', '.join(of)}: {flag}" for flag, of in whose.items()]
 
 
 def _line(name: str, cells: Sequence[str], width: int, columns: Sequence[int]) -> str:
