@@ -14,6 +14,7 @@ from bev.errors import UserError
 from gpt4scene.benchmarks.answer_file import ReadyAnswers, answer_paths, read_answers
 from gpt4scene.benchmarks.evaluation import open_split
 from gpt4scene.benchmarks.ready_runs import part_answered
+from gpt4scene.benchmarks.sample import Prediction
 
 pytest_plugins = ["fake_benchmark"]
 pytestmark = pytest.mark.usefixtures("fake")
@@ -57,6 +58,18 @@ def test_chunks_in_a_repository_s_own_format_are_one(tmp_path: Path) -> None:
     chunks = [[{"qid": "q1", "pred": "a"}, {"qid": "q2", "pred": "b"}], [{"qid": "q3", "pred": "c"}]]
     ready = _read(tmp_path, *((f"predictions_chunk_{i}.json", chunk) for i, chunk in enumerate(chunks)))
     assert {id: p.text for id, p in ready.predictions.items()} == {"q1": "a", "q2": "b", "q3": "c"}
+
+
+def test_files_called_as_their_scene_are_one_by_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def read(content: Any, samples: Any) -> dict[str, Prediction]:
+        seen.append(content)
+        return {}
+
+    monkeypatch.setattr(fake_benchmark, "read_predictions", read)
+    _read(tmp_path, ("room_a.json", [{"ann_id": 1}]), ("room_b.json", []), ("other.json", [{"ann_id": 2}]))
+    assert seen == [[{"ann_id": 2}], {"room_a": [{"ann_id": 1}], "room_b": []}]
 
 
 def test_files_folders_and_patterns_are_found(tmp_path: Path) -> None:

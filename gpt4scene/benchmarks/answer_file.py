@@ -81,7 +81,7 @@ def read_answers(paths: Sequence[Path], benchmark: Benchmark, samples: Sequence[
             _claim(own, id, prediction, where)
             if row.get("schema") == SCHEMA:
                 rows[id] = row
-    for path, content in _joined(foreign):
+    for path, content in _joined(foreign, samples):
         found = _theirs(path, content, benchmark, samples)
         if found is None:
             _check_rows(path, content)
@@ -161,8 +161,20 @@ def _claim(own: dict[str, tuple[Prediction, str]], id: str, prediction: Predicti
     own[id] = prediction, where
 
 
-def _joined(foreign: Sequence[tuple[Path, Any]]) -> list[tuple[Path, Any]]:
-    """Lists as one, under the first one's name; all else as it is."""
-    lists = [(path, content) for path, content in foreign if isinstance(content, list)]
-    rest = [(path, content) for path, content in foreign if not isinstance(content, list)]
-    return ([(lists[0][0], [row for _, content in lists for row in content])] if lists else []) + rest
+def _joined(foreign: Sequence[tuple[Path, Any]], samples: Sequence[BenchmarkSample]) -> list[tuple[Path, Any]]:
+    """Lists as one, under the first one's name; files that are called as a scene and do not name it within, as one
+    object by scene; all else as it is."""
+    scenes = {sample.scene for sample in samples if sample.scene}
+    lists: list[tuple[Path, list[Any]]] = []
+    by_scene: list[tuple[Path, list[Any]]] = []
+    rest: list[tuple[Path, Any]] = []
+    for path, content in foreign:
+        if not isinstance(content, list):
+            rest.append((path, content))
+        elif path.stem in scenes and not any(isinstance(row, dict) and "scene_id" in row for row in content):
+            by_scene.append((path, content))
+        else:
+            lists.append((path, content))
+    one = [(lists[0][0], [row for _, rows in lists for row in rows])] if lists else []
+    named = [(by_scene[0][0].parent, {path.stem: rows for path, rows in by_scene})] if by_scene else []
+    return [*one, *named, *rest]
