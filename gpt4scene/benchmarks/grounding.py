@@ -12,16 +12,21 @@ from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
 from gpt4scene.metrics.boxes import bounds_of_corners
 
-_NAMED = re.compile(r"<OBJ(\d{3}|[1-9]\d{3,17})>")
+_WRITTEN = re.compile(r"<OBJ(\d{3}|[1-9]\d{3,17})>")
+
+
+def written_ids(text: str) -> list[int]:
+    """The number of every `<OBJ012>` in a text, repeats included.
+
+    As Chat-Scene and GPT4Scene read them (GPT4Scene ac34d5f evaluate/utils/eval.py): three digits, of any script. Four
+    and more, which no scene of theirs has, are read where the first is no 0.
+    """
+    return [int(digits) for digits in _WRITTEN.findall(text)]
 
 
 def named_objects(text: str, known: Collection[int]) -> list[int]:
-    """The numbers of every `<OBJ012>` in a text, repeats included, without those that the scene does not hold.
-
-    As Chat-Scene and GPT4Scene read them (GPT4Scene ac34d5f evaluate/utils/eval.py): three digits, of any script. Four
-    and more, which no scene of theirs has, are read where there are as many objects.
-    """
-    return [id for digits in _NAMED.findall(text) if (id := int(digits)) in known]
+    """Those of `written_ids` that are numbers of the scene."""
+    return [id for id in written_ids(text) if id in known]
 
 
 def objects_of_all(

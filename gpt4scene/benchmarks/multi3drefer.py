@@ -163,9 +163,9 @@ def _f1(sample: BenchmarkSample, bounds: np.ndarray, objects: SceneObjects, prot
 
 
 def _bounds(boxes: Sequence[np.ndarray], protocol: str) -> np.ndarray:
-    """Bounds (n, 2, 3) of boxes as a protocol's files hold them: all but Video-3D-LLM's in float32."""
+    """Bounds (n, 2, 3) of boxes as a protocol's files hold them."""
     stacked = np.asarray(boxes, np.float64).reshape(-1, 6)
-    return bounds_of(stacked if protocol == "video3dllm" else stacked.astype(np.float32))
+    return bounds_of(stacked.astype(np.float32) if protocol in ("gpt4scene", "base_model") else stacked)
 
 
 _PICTURES = re.compile(r"Img_\d+")

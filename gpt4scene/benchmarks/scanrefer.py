@@ -15,9 +15,9 @@ from gpt4scene.benchmarks.grounding import (
     claim,
     corner_bounds,
     match_texts,
-    named_objects,
     no_boxes,
     objects_of_all,
+    written_ids,
 )
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
@@ -121,15 +121,16 @@ def score(
     """Score answers: how many boxes overlap the true one by 0.25 and by 0.5 or more.
 
     - "official": `evaluate` of daveredrum/ScanRefer, commit 9d74830, benchmark/eval.py. It scores boxes
-      (`Prediction.extra["bbox"]`, 8 x 3 corners); an answer in text stands for the box of the first object that it
-      names, and no box where it names none. `extra["unique_multiple"]` and `extra["others"]`, 0 or 1, are believed
+      (`Prediction.extra["bbox"]`, 8 x 3 corners); a text stands for the box of the first object that it names, and for
+      no box where that is none of the scene's. `extra["unique_multiple"]` and `extra["others"]`, 0 or 1, are believed
       where an answer brings them. A part without any question scores 0. That code leaves out questions without an
       answer and counts second answers again; here the first are wrong, and the second are refused when they are read.
     - "gpt4scene": `calc_scanrefer_score` of Qi-Zhangyang/GPT4Scene, commit ac34d5f, evaluate/utils/eval.py, which is
-      Chat-Scene's. A text that names no object of the scene stands for object 0 (the lowest number where that is
-      another); boxes are rounded to float32.
-    - "m3dref": `ScanReferEvaluator` of 3dlg-hcvc/M3DRef-CLIP, commit babfcc4, m3drefclip/evaluation. Boxes or, as
-      "gpt4scene" reads them, texts; overlaps in float32; unique and multiple by its own classes.
+      Chat-Scene's. Of a text the first object counts that the scene has; where there is none, object 0, or whichever
+      number is the lowest. Boxes are rounded to float32.
+    - "m3dref": `ScanReferEvaluator` of 3dlg-hcvc/M3DRef-CLIP, commit babfcc4, m3drefclip/evaluation. Boxes, or the
+      first object that a text names, object 0 where that is none of the scene's. Overlaps are in float32; unique and
+      multiple are by its own classes.
 
     Where a part is empty, "gpt4scene" divides by zero: it is not defined then, as for "m3dref", and a flag says so.
     Where the annotation's object is not among the scene's, the official code has 0 and the others stop with an
@@ -187,17 +188,19 @@ def _read(
     """The object that an answer names, "box" where it is one, None for neither; and the bounds (2, 3) that it has."""
     if "bbox" in prediction.extra:
         return "box", corner_bounds([prediction.extra["bbox"]], f"answer to {sample.id}")[0]
-    named = named_objects(prediction.text, objects.proposed)
-    if named:
-        return named[0], bounds_of(_rounded(objects.proposed[named[0]], protocol))
+    written = written_ids(prediction.text)
+    if protocol == "gpt4scene":
+        written = [id for id in written if id in objects.proposed]
+    if written and written[0] in objects.proposed:
+        return written[0], bounds_of(_rounded(objects.proposed[written[0]], protocol))
     if protocol == "official" or not objects.proposed:
         return None, None
     return None, bounds_of(_rounded(objects.proposed[min(objects.proposed)], protocol))
 
 
 def _rounded(box: np.ndarray, protocol: str) -> np.ndarray:
-    """A box as a protocol's files hold it: all but ScanRefer's in float32."""
-    return box if protocol == "official" else box.astype(np.float32)
+    """A box as a protocol's files hold it."""
+    return box.astype(np.float32) if protocol == "gpt4scene" else box
 
 
 def _overlap(bounds: np.ndarray, true: np.ndarray, protocol: str) -> float:
