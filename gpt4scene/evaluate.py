@@ -266,7 +266,8 @@ def _unasked(put: Put, stopped: str) -> tuple[Prediction, dict[str, Any]]:
 
 
 def _extra(put: Put) -> dict[str, Any]:
-    return {} if put.question.object_id is None else {"proposed_id": put.question.object_id}
+    """What Scan2Cap's scorer must know: which object was described."""
+    return {} if put.proposed_id is None else {"proposed_id": put.proposed_id}
 
 
 def _extra_row(put: Put) -> dict[str, Any]:

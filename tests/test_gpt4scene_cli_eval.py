@@ -66,8 +66,11 @@ def test_two_models_in_one_table(
     assert re.findall(r"\d+\.\d\d", lines["EM"]) == ["75.00", "25.00"]
     assert lines["unanswered"].split() == ["0", "1"] and lines["answers not read"].split() == ["1", "0"]
     assert "EM: [1] minus [2]: +50.00" in printed.out
-    assert "colour, EM" in printed.out and printed.out.endswith(f"results are in {out}\n")
+    assert "colour, EM" in printed.out and printed.out.endswith(
+        f"results are in {out}; look at {out / 'report.html'}\n"
+    )
     assert "1 refused, --retry-failed asks again" in printed.err
+    assert (out / "report.html").is_file() and "Fake" in (out / "report.md").read_text(encoding="utf-8")
     named = sorted(path.name for path in out.iterdir() if path.suffix == ".jsonl")
     assert len(named) == 2 and named[0].endswith("good.jsonl") and named[1].endswith("weak.jsonl")
     rows = _rows(out / named[0])

@@ -39,6 +39,8 @@ class Put:
     """The numbers of the scene's objects."""
     why: str = ""
     """Why it cannot be asked, in one line."""
+    proposed_id: int | None = None
+    """The scene's own number of the object to be described; None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -145,34 +147,36 @@ def _about_scene(
     seen, system, known = image_key(scene, shown, wording.showing), comparable_system_prompt(shown), ids_of(scene)
     for sample in samples:
         with _told_where(sample):
-            asked, why = _own_object(sample, objects, shown)
+            asked, own_id, why = _own_object(sample, objects, shown)
             # of an object without a number on these images, what would be said with one: the same for every model
             said = prompts.caption(asked.object_id or 0) if why else _said(sample, asked, shown, wording)
         request = None if why else Request(shown.conversation(said), wording.max_new_tokens)
-        yield Put(sample, asked, request, question_key(system, said), seen, known, why)
+        yield Put(sample, asked, request, question_key(system, said), seen, known, why, own_id)
 
 
 def _said(sample: BenchmarkSample, asked: Question, shown: Shown, wording: Wording) -> str:
     return wording.official(sample) if wording.official is not None else asked.prompt(shown)
 
 
-def _own_object(sample: BenchmarkSample, objects: SceneObjects | None, shown: Shown) -> tuple[Question, str]:
-    """A question whose object has the scene's own number, and why it cannot be asked; empty where it can."""
+def _own_object(
+    sample: BenchmarkSample, objects: SceneObjects | None, shown: Shown
+) -> tuple[Question, int | None, str]:
+    """A question in the scene's own number, that number, and why it cannot be asked; empty where it can."""
     asked = sample.question
     if asked.object_id is None:
-        return asked, ""
+        return asked, None, ""
     if objects is None:
         raise UserError("asks for an object, which needs the boxes of all: give --scans or --attributes")
     true = objects.true.get(asked.object_id)
     if true is None:
-        return asked, f"the scene's annotation holds no object {asked.object_id}"
+        return asked, None, f"the scene's annotation holds no object {asked.object_id}"
     found = best_overlap(true.box, objects.proposed)
     if found.iou <= 0:
-        return asked, f"no object of the scene overlaps the annotated object {asked.object_id}"
+        return asked, None, f"no object of the scene overlaps the annotated object {asked.object_id}"
     own = replace(asked, object_id=found.id)
     if shown.has_marks and found.id not in shown.ids:
-        return own, f"none of the images shows the number of object {found.id}"
-    return own, ""
+        return own, found.id, f"none of the images shows the number of object {found.id}"
+    return own, found.id, ""
 
 
 @contextmanager

@@ -5,15 +5,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev.errors import UserError
 from gpt4scene.cli import evaluation_plan
 from gpt4scene.cli.answer_lines import failures_line
 from gpt4scene.cli.evaluation_plan import Evaluating
 from gpt4scene.cli.running_score import running_score
-from gpt4scene.cli.score_lines import compared, score_table
+from gpt4scene.cli.score_lines import compared, make_folder, score_table, write_reports
 
 if TYPE_CHECKING:
     from gpt4scene.benchmarks.objects import SceneObjects
@@ -44,9 +42,9 @@ def evaluate_models(run: Evaluating, *, dry_run: bool) -> None:
         if dry_run:
             _say(*lines, "nothing was sent")
             return
-        if judge is None:
+        if judge is None and any(one.plan.to_send for one in plans):
             check_scoring(evaluation, objects)
-        _make_folder(run.out)
+        make_folder(run.out)
         _say(*lines)
         if run.batch is not None and not _batches_are_in(run, plans, cache):
             raise SystemExit(1)
@@ -61,18 +59,6 @@ def evaluate_models(run: Evaluating, *, dry_run: bool) -> None:
 def _say(*lines: str) -> None:
     sys.stdout.write("".join(f"{line}\n" for line in lines))
     sys.stdout.flush()
-
-
-def _make_folder(path: Path) -> None:
-    from gpt4scene.scene.atomic import write_errors
-
-    with write_errors(path):
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError) as error:
-            raise UserError(
-                f"--out {path}: no folder can be made there ({error.strerror}); give another one"
-            ) from error
 
 
 def _batches_are_in(run: Evaluating, plans: "Sequence[Planned]", cache: "AnswerCache") -> bool:
@@ -162,6 +148,8 @@ def _tell(run: Evaluating, answered: "Sequence[Answered]", objects: "Mapping[str
         write_rows(run.out / f"{names[one.planned.model.name]}.jsonl", rows)
         by_model.append(runs)
     write_numbers(run.out / "scores.json", [one for runs in by_model for one in runs])
-    for comparison in [compared(of_protocol) for of_protocol in zip(*by_model, strict=True)]:
+    comparisons = [compared(of_protocol) for of_protocol in zip(*by_model, strict=True)]
+    pages = write_reports(comparisons, run.out)
+    for comparison in comparisons:
         _say("", score_table(comparison, run.evaluation.benchmark.TITLE).rstrip())
-    _say("", f"results are in {run.out}")
+    _say("", f"results are in {run.out}; look at {', '.join(map(str, pages))}")

@@ -70,7 +70,7 @@ def score(
     from gpt4scene.benchmarks.evaluation import open_split
     from gpt4scene.benchmarks.ready_runs import part_answered, ready_run
     from gpt4scene.benchmarks.results import write_numbers
-    from gpt4scene.cli.score_lines import compared, score_table
+    from gpt4scene.cli.score_lines import compared, score_table, write_reports
 
     opened = open_split(benchmark, root, split=split, protocols=protocol)
     parts = [
@@ -92,7 +92,10 @@ def score(
             sys.stdout.write(f"{part.name}: {said}; they are not scored\n")
     if json is not None:
         write_numbers(json, [run for comparison in tables for run in comparison.runs])
+    pages = [] if report is None else write_reports(tables, report)
     sys.stdout.write("\n".join(score_table(comparison, opened.benchmark.TITLE) for comparison in tables))
+    if pages:
+        sys.stdout.write(f"\nlook at {', '.join(map(str, pages))}\n")
 
 
 def _judged(

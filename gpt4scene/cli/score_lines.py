@@ -3,8 +3,10 @@
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bev.errors import UserError
 from gpt4scene.cli.answer_lines import printable
 
 if TYPE_CHECKING:
@@ -35,6 +37,38 @@ def compared(runs: "Sequence[Run]") -> "Comparison":
 
 def _move_to(bar: "object", share: float) -> None:
     bar.update(share - bar.n)  # type: ignore[attr-defined]
+
+
+def write_reports(comparisons: "Sequence[Comparison]", folder: Path) -> list[Path]:
+    """A report for each protocol, as Markdown and as a page; the pages.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+    from gpt4scene.benchmarks.report_files import write_report
+
+    make_folder(folder)
+    pages = []
+    for comparison in comparisons:
+        protocol = comparison.runs[0].protocol
+        _, page = write_report(comparison, folder, name="report" if len(comparisons) == 1 else f"report-{protocol}")
+        pages.append(page)
+    return pages
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder for results.
+
+    Raises:
+        UserError: it cannot be.
+    """
+    from gpt4scene.scene.atomic import write_errors
+
+    with write_errors(path):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"{path}: no folder can be made there ({error.strerror}); give another one") from error
 
 
 def score_table(comparison: "Comparison", title: str) -> str:
