@@ -57,21 +57,12 @@ def best_overlap(box: np.ndarray, others: Mapping[int, np.ndarray]) -> Overlap:
 
 
 def overlaps(objects: SceneObjects) -> dict[int, Overlap]:
-    """For every annotated object the proposed one that overlaps it most, however little."""
-    return {id: best_overlap(true.box, objects.proposed) for id, true in objects.true.items()}
+    """For every annotated object the proposed one that overlaps it most, however little.
 
-
-def assign(objects: SceneObjects, iou_min: float = 0.5) -> dict[int, int]:
-    """Which number on the images stands for which annotated object.
-
-    Two annotated objects may get one number: where a question is about both, who builds it drops it.
-    Chat-Scene 475e106 preprocess/prepare_scanrefer_annos.py, with the 0.5 of run_prepare.sh.
-
-    Args:
-        objects: of one scene.
-        iou_min: annotated objects that no proposed one overlaps as much are left out; `overlaps` says how much.
+    So are numbers put in the place of annotated objects by Chat-Scene 475e106 preprocess/prepare_scanrefer_annos.py,
+    which trains on those that overlap by 0.5 or more (run_prepare.sh). Two annotated objects may have one number.
     """
-    return {id: found.id for id, found in overlaps(objects).items() if found.id >= 0 and found.iou >= iou_min}
+    return {id: best_overlap(true.box, objects.proposed) for id, true in objects.true.items()}
 
 
 def claims(objects: SceneObjects, asked: Collection[int]) -> dict[int, Overlap]:

@@ -5,9 +5,7 @@ also the last column of the boxes that ScanRefer's preprocessing writes (ScanRef
 data/scannet/load_scannet_data.py). Its boxes are axis-aligned where `axisAlignment` of `<scene>.txt` has been applied.
 """
 
-import json
 import logging
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +18,6 @@ from gpt4scene.benchmarks.annotations import as_rows, needed, read_json
 from gpt4scene.benchmarks.objects import SceneObjects, TrueObject
 from gpt4scene.metrics.boxes import box_around
 from gpt4scene.scene.contents import SceneContents
-from gpt4scene.scene.scene import load_scene
 from markers.proposals import proposal_files
 
 _log = logging.getLogger(__name__)
@@ -41,39 +38,6 @@ class _Annotation:
     """(4, 4) from ScanNet's own world into that of the boxes."""
     alignment: np.ndarray
     """(4, 4) ScanNet's axisAlignment."""
-
-
-def objects_of_scenes(names: Iterable[str], scenes_root: Path, scans_root: Path) -> dict[str, SceneObjects]:
-    """The objects of several scenes, by name.
-
-    Args:
-        names: of scenes, as benchmarks have them.
-        scenes_root: holds a scene folder for each.
-        scans_root: holds the annotated scan for each: ScanNet's folder of scans, or that of ScanRefer's boxes.
-
-    Raises:
-        UserError: a folder is missing, or `objects_of_scene` says what is wrong with it.
-    """
-    return {
-        name: objects_of_scene(load_scene(find_scene(name, scenes_root)), find_scan(name, scans_root), name=name)
-        for name in dict.fromkeys(names)
-    }
-
-
-def find_scene(name: str, scenes_root: Path) -> Path:
-    """The scene folder of a name: the folder that is called so, else the one whose scene is.
-
-    Raises:
-        UserError: there is none, or several.
-    """
-    if (scenes_root / name / "scene.json").is_file():
-        return scenes_root / name
-    documents = [scenes_root / "scene.json", *sorted(scenes_root.glob("*/scene.json"))]
-    found = [path.parent for path in documents if path.is_file() and _scene_name(path) == name]
-    if len(found) != 1:
-        there = ", ".join(map(str, found)) or "none"
-        raise UserError(f"scene {name}: {scenes_root} must hold one prepared scene of this name, holds {there}")
-    return found[0]
 
 
 def find_scan(name: str, scans_root: Path) -> Path:
@@ -235,13 +199,6 @@ def _object(path: Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path}: must hold an object, holds a {type(content).__name__}; is it ScanNet's file?")
     return content
-
-
-def _scene_name(document: Path) -> str | None:
-    try:
-        return json.loads(document.read_text(encoding="utf-8")).get("name")
-    except (OSError, ValueError, AttributeError):
-        return None  # a folder that does not read is none that was looked for
 
 
 def _near_share(points: np.ndarray, others: np.ndarray) -> float:
