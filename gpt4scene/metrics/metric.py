@@ -37,10 +37,8 @@ class Metric:
 
 def weighted_mean(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The means of values (n,) that count as (B, n) says, NaN left out; (B,), NaN where nothing counts."""
-    counts = counts * ~np.isnan(values)
-    total = counts.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.where(total > 0, counts @ np.nan_to_num(values), np.nan) / np.where(total > 0, total, np.nan)
+    total = counts @ (~np.isnan(values)).astype(np.float64)
+    return np.where(total > 0, counts @ np.nan_to_num(values), np.nan) / np.where(total > 0, total, np.nan)
 
 
 def mean_metric(name: str, values: np.ndarray | Sequence[float]) -> Metric:
