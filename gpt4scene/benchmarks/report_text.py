@@ -1,0 +1,27 @@
+"""What stands in reports and comes from models or files, made fit for one line."""
+
+import unicodedata
+from collections.abc import Sequence
+
+LABEL_MOST = 28
+"""Characters of a model's name in the heads of tables and in plots."""
+
+
+def plain(text: str, most: int = 200) -> str:
+    """A text in one line, without characters that steer how it is shown; its middle is left out where it is long."""
+    spaced = "".join(" " if c.isspace() else c for c in text)
+    shown = "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Cn"))
+    line = " ".join(shown.split())
+    if len(line) <= most:
+        return line
+    head = most // 3  # of names and paths the end tells more
+    return f"{line[:head].rstrip()}…{line[head + 1 - most :].lstrip()}"
+
+
+def labels(names: Sequence[str]) -> list[str]:
+    """Short names that differ: of models for tables and plots."""
+    short = [plain(name, LABEL_MOST) or "(no name)" for name in names]
+    return [
+        label if short.count(label) == 1 else f"{plain(label, LABEL_MOST - 5)} [{position}]"
+        for position, label in enumerate(short, start=1)
+    ]
