@@ -98,7 +98,8 @@ def test_two_models_in_one_table(
     ]
     assert again == before
     assert run(*command, "--retry-failed") == 0
-    assert "2 to send, 2 in the cache" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "2 to send, 2 in the cache" in printed and "2 from the cache, 2 sent" in printed
 
 
 def test_protocols_split_and_official_words(

@@ -21,7 +21,7 @@ from gpt4scene.benchmarks.subset import part_of
 from gpt4scene.evaluate import answer_questions, check_scoring, plan_questions, score_answers, scored_text
 from gpt4scene.prompting.questions import Question
 from gpt4scene.vlm.cache import AnswerCache
-from gpt4scene.vlm.protocol import ViewSize
+from gpt4scene.vlm.protocol import Price, ViewSize
 from gpt4scene.vlm.replay import ReplayVLM
 
 pytest_plugins = ["fake_benchmark"]
@@ -102,8 +102,10 @@ def test_scenes_are_found_by_name_and_below_their_dataset(tmp_path: Path, prepar
     samples = open_split("fake", write_questions(tmp_path / "data")).samples
     found = find_scenes(samples, prepared)
     assert found.folders == {"room_a": prepared / "room_a", "room_b": prepared / "sets" / "room_b"}
-    strays = [replace(samples[0], scene=name) for name in ("../prepared/room_a", "", "..", "/etc", "sets/room_b")]
-    assert set(find_scenes(strays, prepared).missing) == {"../prepared/room_a", "", "..", "/etc"}
+    strays = [
+        replace(samples[0], scene=name) for name in (f"../{prepared.name}/room_a", "", "..", "/etc", "sets/room_b")
+    ]
+    assert set(find_scenes(strays, prepared).missing) == {f"../{prepared.name}/room_a", "", "..", "/etc"}
 
 
 def _puts(prepared: Path, rows: list[dict], tmp_path: Path, *, size: ViewSize = SIZE, **how) -> list[Put]:
@@ -274,3 +276,18 @@ def test_a_model_s_answers_become_a_run_for_each_protocol(tmp_path: Path, prepar
     assert exact.scope == "" and exact.showing["preset"] == "default" and exact.answered_by == ("replay:r",)
     assert [p.outcome for p in exact.predictions] == ["answered", "answered", "refused", "answered"]
     assert again.asked.sent == 0 and again.predictions == answered.predictions
+
+
+def test_equal_questions_are_paid_once(tmp_path: Path, prepared: Path) -> None:
+    script = tmp_path / "r.jsonl"
+    script.write_text(json.dumps({"reply": "table", "usage": {"input_tokens": 1_000_000, "output_tokens": 0}}))
+    rows = [ROWS[0], ROWS[0] | {"id": "twin"}, ROWS[1]]
+    evaluation = with_scenes(open_split("fake", write_questions(tmp_path / "data", rows)), prepared)
+    model = ReplayVLM("replay:r", script)
+    model.price = Price(2.0, 2.0, 2.0, 2.0, "2026-01-01")
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        planned = plan_questions(evaluation, model, cache, wording=Wording())
+        for _ in range(2):  # the second time from the cache: what answers have cost, not what asking again does
+            answered = answer_questions(planned, cache)
+            assert [answer["cost_usd"] for answer in answered.answers] == [2.0, 0.0, 2.0]
+            assert score_answers(evaluation, answered, wording=Wording())[0].cost_usd == 4.0
