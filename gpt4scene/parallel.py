@@ -86,6 +86,16 @@ def run_each(
     return [found[position] for position in range(len(items))]
 
 
+def default_jobs(ray: str | None = None) -> int:
+    """How many processes to start where nobody says: one for each core of this machine that may be used; with Ray 0,
+    as many as the cluster takes."""
+    return 0 if ray else _cores()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _outcome(function: Callable[[Item], Result], item: Item) -> tuple[Result | None, str]:
     """The result, or the error in one line: exceptions of third parties may not travel between processes."""
     try:
@@ -182,9 +192,8 @@ def _begin(level: int) -> None:
 @contextmanager
 def _threads_shared(lanes: int) -> Iterator[None]:
     """Libraries in the workers share the cores, where the user has not said otherwise; they read this as they load."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     unset = [name for name in _THREADS if name not in os.environ] if lanes > 1 else []
-    os.environ.update({name: str(max(1, cores // lanes)) for name in unset})
+    os.environ.update({name: str(max(1, _cores() // lanes)) for name in unset})
     try:
         yield
     finally:

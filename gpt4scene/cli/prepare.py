@@ -2,18 +2,25 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from bev.errors import UserError
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gpt4scene.parallel import Done
+
 
 def prepare(
-    path: Annotated[Path, tyro.conf.Positional],
+    path: Annotated[tuple[Path, ...], tyro.conf.Positional],
     /,
     out: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None,
     *,
+    jobs: int | None = None,
+    ray: str | None = None,
     format: Literal[
         "7scenes",
         "scannet",
@@ -78,9 +85,19 @@ def prepare(
     offer to others. segment-anything and its checkpoints are Apache-2.0. Both need the extra:
     pip install 'gpt4scene[detect]'. Nothing is downloaded unless you name it.
 
+    Several captures become several scene folders, side by side. One that fails stops no other: it is listed with its
+    error, the exit code is then 1, and the same command again does only what is missing.
+
     Args:
-        path: a film, or the folder or file of a capture; the README lists the formats.
-        out: the scene folder; out/NAME of the capture when left out.
+        path: a film, or the folder or file of a capture; the README lists the formats. Of several, each becomes a
+            scene folder of its own name in --out, and --proposals and --surface name the file of each with {name}, as
+            in --proposals masks/{name}.txt, or with {capture}, its path.
+        out: the scene folder, out/NAME of the capture when left out; of several captures the folder of all scene
+            folders, out when left out.
+        jobs: of several captures, how many are prepared side by side, each in a process of its own; one for each core
+            when left out, or as many as a Ray cluster takes.
+        ray: prepare several captures on a Ray cluster that sees the same files: its address, "auto" for the one that
+            is running here, "local" to start one on this machine. Needs the extra: pip install 'gpt4scene[ray]'.
         format: the capture's layout; recognised by looking when left out.
         frames: how many frames the scene shows.
         sampling: "coverage" takes the frames that together show the most, "uniform" the paper's even spacing.
@@ -127,51 +144,56 @@ def prepare(
             CPU.
         overwrite: do every step again.
     """
-    from gpt4scene.scene.prepare import prepare as prepare_scene
-    from gpt4scene.scene.summary import summary
-
+    given: dict[str, Any] = locals()
+    options = {key: value for key, value in given.items() if key not in ("path", "out", "jobs", "ray")}
     names = () if classes is None else tuple(name for part in classes.split(",") if (name := part.strip()))
     if classes is not None and not names:
         raise UserError('--classes: names nothing; give words with commas between them, such as "chair, trash can"')
-    name = path.resolve()
-    out = out or Path("out") / (name.stem if name.is_file() else name.name)
-    scene = prepare_scene(
-        path,
-        out,
-        format=format,
-        frames=frames,
-        sampling=sampling,
-        instances=instances,
-        weights=weights,
-        classes=names,
-        sam=sam,
-        score_min=score_min,
-        min_views=min_views,
-        trust_weights=trust_weights,
-        proposals=proposals,
-        surface=surface,
-        key_frames=key_frames,
-        depth=depth,
-        scale=scale,
-        camera_height_m=camera_height_m,
-        known_object=known_object,
-        long_side_px=long_side_px,
-        ignore_poses=ignore_poses,
-        units=units,
-        fuse_depth=fuse_depth,
-        bev_size=bev_size,
-        cut_height_m=cut_height_m,
-        floor=floor,
-        voxel_size_m=voxel_size_m,
-        depth_max_m=depth_max_m,
-        depth_scale=depth_scale,
-        poses=poses,
-        axes=axes,
-        intrinsics=intrinsics,
-        align=align,
-        skip_check=skip_check,
-        device=device,
-        overwrite=overwrite,
-        progress=sys.stderr.isatty(),
-    )
+    options["classes"] = names
+    if not path:
+        raise UserError(
+            "PATH is missing: give a film or the folder of a capture, gpt4scene prepare PATH --out FOLDER; see `gpt4scene prepare --help`"
+        )
+    first, *others = path
+    if others:
+        _many(path, out or Path("out"), options, jobs, ray)
+        return
+    if jobs is not None or ray is not None:
+        raise UserError(f"{'--jobs' if jobs is not None else '--ray'}: is for several captures; there is one")
+    from gpt4scene.scene.prepare import prepare as prepare_scene
+    from gpt4scene.scene.prepare_many import capture_name
+    from gpt4scene.scene.summary import summary
+
+    out = out or Path("out") / capture_name(first)
+    scene = prepare_scene(first, out, **options, progress=sys.stderr.isatty())
     sys.stdout.write(summary(scene, out))
+
+
+def _many(
+    captures: "Sequence[Path]", out: Path, options: "Mapping[str, Any]", jobs: int | None, ray: str | None
+) -> None:
+    """Prepare each, tell as they end, then in sum; exit code 1 unless all are there."""
+    from gpt4scene.parallel import default_jobs
+    from gpt4scene.scene.prepare_many import prepare_many
+
+    told = 0
+
+    def tell(done: "Done[str]") -> None:
+        nonlocal told
+        told += 1
+        line = f"failed: {done.error}" if done.error else done.result
+        sys.stdout.write(f"[{told}/{len(captures)}] {done.name}: {line}\n")
+        sys.stdout.flush()
+
+    each = prepare_many(
+        captures, out, options=options, jobs=default_jobs(ray) if jobs is None else jobs, ray=ray, on_done=tell
+    )
+    failed = [done for done in each if done.error]
+    sys.stdout.write(f"{len(each) - len(failed)} of {len(each)} scenes are in {out}\n")
+    if failed:
+        sys.stdout.flush()
+        sys.stderr.write(
+            f"gpt4scene: {len(failed)} of {len(each)} captures failed; the same command tries them again:\n"
+        )
+        sys.stderr.writelines(f"  {done.name}: {done.error}\n" for done in failed)
+        raise SystemExit(1)
