@@ -234,16 +234,24 @@ def write_scanrefer_boxes(folder: Path, points: np.ndarray, ids: np.ndarray, kin
     np.save(folder / f"{NAME}{kind}_vert.npy", np.hstack([points, np.zeros((len(points), 6))]).astype(np.float32))
 
 
-def test_boxes_of_scanrefers_preprocessing_are_as_good(scene: Scene, tmp_path: Path) -> None:
+def test_boxes_of_scanrefers_preprocessing_are_as_good(
+    scene: Scene, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     source = moved(scene.surface.vertices, np.linalg.inv(scene.world_from_source))
     write_scanrefer_boxes(tmp_path, moved(source, ALIGNMENT), scene.vertex_ids, "_aligned")
+    write_scanrefer_boxes(tmp_path / "plain", source, scene.vertex_ids, "")
     numbers = " ".join(f"{number:.8f}" for number in ALIGNMENT.ravel())
-    (tmp_path / f"{NAME}.txt").write_text(f"axisAlignment = {numbers}\n")
+    for folder in (tmp_path, tmp_path / "plain"):
+        (folder / f"{NAME}.txt").write_text(f"axisAlignment = {numbers}\n")
     assert find_scan(NAME, tmp_path) == tmp_path
     aligned = objects_of_scene(scene, tmp_path, name=NAME)
-    write_scanrefer_boxes(tmp_path / "plain", source, scene.vertex_ids, "")
     plain = objects_of_scene(scene, tmp_path / "plain", name=NAME)
-    for objects in (aligned, plain):
+    assert "no mesh" not in caplog.text
+    for kind, folder in (("_aligned", tmp_path), ("", tmp_path / "plain")):
+        (folder / f"{NAME}{kind}_vert.npy").unlink()
+    unseen = [objects_of_scene(scene, folder, name=NAME) for folder in (tmp_path, tmp_path / "plain")]
+    assert "no mesh to check that scene" in caplog.text
+    for objects in (aligned, plain, *unseen):
         assert set(objects.true) == set(range(1, len(BOXES) + 1))  # not the one of zeros, which has no vertices
         for id, true in objects.true.items():
             assert np.allclose(objects.proposed[id], true.box, atol=1e-5)
@@ -299,7 +307,7 @@ def test_a_claim_is_what_a_proposed_object_overlaps_most() -> None:
     """Chat-Scene asks for captions so: each proposed object goes to one annotated object."""
     objects = objects_of(
         {0: [0, 0, 0, 2, 1, 1], 1: [1, 0, 0, 1, 1, 1], 2: [9, 9, 9, 1, 1, 1]},
-        {10: [0, 0, 0, 2, 1, 1], 11: [0.1, 0, 0, 2, 1, 1], 12: [0, 0, 0, 1, 1, 1]},
+        {10: [0, 0, 0, 2, 1, 1], 11: [0.1, 0, 0, 2, 1, 1], 12: [0, 0, 0, 1, 1, 1], 13: [0, 0, 0, 2, 1, 1]},
     )
     assert {id: each.id for id, each in claims(objects, [0, 1, 2]).items()} == {0: 10}
     # of objects that nobody described none is asked for
