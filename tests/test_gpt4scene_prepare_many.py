@@ -102,4 +102,4 @@ def test_jobs_are_for_several(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["prepare", str(tmp_path), "--jobs", "2"]) == 2
     assert capsys.readouterr().err == "gpt4scene: --jobs: is for several captures; there is one\n"
     assert main(["prepare"]) == 2
-    assert "PATH is missing: give a film or the folder of a capture" in capsys.readouterr().err
+    assert "PATH is missing: give a film" in capsys.readouterr().err

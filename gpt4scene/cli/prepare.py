@@ -151,9 +151,7 @@ def prepare(
         raise UserError('--classes: names nothing; give words with commas between them, such as "chair, trash can"')
     options["classes"] = names
     if not path:
-        raise UserError(
-            "PATH is missing: give a film or the folder of a capture, gpt4scene prepare PATH --out FOLDER; see `gpt4scene prepare --help`"
-        )
+        raise UserError("PATH is missing: give a film or a capture's folder; see `gpt4scene prepare --help`")
     first, *others = path
     if others:
         _many(path, out or Path("out"), options, jobs, ray)
