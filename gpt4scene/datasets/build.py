@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from gpt4scene.datasets.parts import FORMATS, PARTS, Drawn, Format, ScenePart, S
 from gpt4scene.datasets.publish import claim_dataset, is_published, publish, unpublish
 from gpt4scene.datasets.report import report_of
 from gpt4scene.datasets.training_samples import Asked
-from gpt4scene.parallel import Done, run_each
+from gpt4scene.parallel import Done, default_jobs, run_each
 from gpt4scene.prompting.presets import PRESETS
 from gpt4scene.vlm.protocol import ViewSize
 from gpt4scene.vlm.view_sizes import view_size_of
@@ -127,7 +126,7 @@ def build_dataset(
             on_start(len(todo))
         ended = run_each(
             _make, [(work, keys[work.name]) for work in todo], names=[w.name for w in todo],
-            jobs=jobs if jobs is not None else (0 if ray else _cores()), ray=ray, on_done=on_done,
+            jobs=default_jobs(ray) if jobs is None else jobs, ray=ray, on_done=on_done,
         )  # fmt: skip
         failed |= {each.name: each.error for each in ended if each.error}
         if failed:
@@ -297,7 +296,8 @@ def _check_dropped(
         bad = [row for row in rows if row["reason"] in why.BAD_ANNOTATIONS]
         if bad:
             count = sum(row["count"] for row in bad)
-            raise UserError(f"--strict: {count} annotations name what is not there: {bad[0]['task']} {told(bad[0])}")
+            first = f"{bad[0]['task']} {bad[0]['split']} {told(bad[0])}"
+            raise UserError(f"--strict: {count} annotations name what is not there: {first}")
     for what in ("task", "split"):
         made = {count[what]: 0 for part in parts for count in part.counts}
         for part in parts:
@@ -317,7 +317,3 @@ def _key(recipe: Recipe, keys: Mapping[str, str], dropped: Sequence[Dropped]) ->
     """A hash of what the dataset's files depend on."""
     text = json.dumps([recipe_text(recipe), recipe.strict, recipe.formats, sorted(keys.items()), dropped_rows(dropped)])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

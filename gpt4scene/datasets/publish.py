@@ -35,7 +35,9 @@ def claim_dataset(out: Path) -> Iterator[None]:
     with write_errors(out):
         if out.exists() and not out.is_dir():
             raise UserError(f"{out}: is a file; give a folder to write the dataset to")
-        if out.is_dir() and any(out.iterdir()) and not (tag.is_file() and tag.read_text(errors="replace") == _TAG):
+        ours = tag.is_file() and tag.read_text(errors="replace") == _TAG
+        # a run that was killed may have made the folder of parts and not yet its tag
+        if out.is_dir() and not ours and any(path.name != PARTS for path in out.iterdir()):
             raise UserError(f"{out}: holds something that is not a dataset of ours; give a new or empty folder")
         tag.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(tag, _TAG.encode())
