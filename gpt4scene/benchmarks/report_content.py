@@ -11,11 +11,12 @@ from gpt4scene.benchmarks.names import benchmark_named
 from gpt4scene.benchmarks.protocol_meanings import protocol_meaning
 from gpt4scene.benchmarks.published_beside import published_blocks
 from gpt4scene.benchmarks.report_blocks import Block, Figure, Heading, Paragraph, Points, Table
-from gpt4scene.benchmarks.report_text import labels
+from gpt4scene.benchmarks.report_text import labels, plain
 from gpt4scene.benchmarks.run import Run
 from gpt4scene.metrics.bootstrap import ENOUGH_SCENES, Interval
 
 _COLUMNS = 6
+_NAME_MOST = 120
 _OF_GROUP = 2
 """So many metrics of each type of question are in the table; files have all."""
 
@@ -102,8 +103,8 @@ def _facts(comparison: Comparison, on: date) -> Table:
 
 
 def _model(run: Run, label: str) -> str:
-    full = "" if label == run.model else f"{run.model}; in tables {label}"
-    dated = [name for name in run.answered_by if name != run.model]
+    full = "" if label == run.model else f"{plain(run.model, _NAME_MOST)}; in tables {label}"
+    dated = [plain(name, _NAME_MOST) for name in run.answered_by if name != run.model]
     answered = f"answered by {', '.join(dated)}" if dated else ""
     return "; ".join(part for part in (full or run.model, answered) if part)
 

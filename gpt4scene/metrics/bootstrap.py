@@ -102,9 +102,14 @@ def draw(units: Units, resamples: int, *, seed: int) -> Iterator[np.ndarray]:
 def resample(views: Sequence[View], units: Units, resamples: int, *, seed: int) -> list[list[np.ndarray | None]]:
     """Metrics of each view in the same resamplings: (B,) float64, NaN where not defined; None where not to be had."""
     parts: list[list[list[np.ndarray | None]]] = [[[] for _ in view.metrics] for view in views]
+    samples = [(view.positions.tobytes(), view.counted.tobytes()) for view in views]
     for counts in draw(units, resamples, seed=seed):
-        for view, part in zip(views, parts, strict=True):
-            of_view = counts[:, view.positions] * view.counted
+        of_samples: dict[tuple[bytes, bytes], np.ndarray] = {}
+        for view, part, key in zip(views, parts, samples, strict=True):
+            # models mostly have the same questions, in the same order
+            if key not in of_samples:
+                of_samples = {key: counts[:, view.positions] * view.counted}
+            of_view = of_samples[key]
             for metric, chunks in zip(view.metrics, part, strict=True):
                 chunks.append(metric.resampled(of_view))
     return [[_joined(chunks) for chunks in part] for part in parts]
