@@ -62,7 +62,7 @@ def corner_bounds(corners: Any, where: str) -> np.ndarray:
         boxes = np.asarray(corners, np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: a box must be 8 corners of 3 numbers, in metres ({error})") from error
-    if not boxes.size:
+    if boxes.shape == (0,):
         return np.zeros((0, 2, 3))
     if boxes.ndim != 3 or boxes.shape[1:] != (8, 3) or not np.isfinite(boxes).all():
         raise UserError(f"{where}: a box must be 8 corners of 3 finite numbers, in metres; found {boxes.shape[1:]}")

@@ -229,8 +229,10 @@ def read_predictions(content: Any, samples: Sequence[BenchmarkSample]) -> dict[s
 def _row_key(row: Mapping[str, Any], where: str) -> str:
     needed(row, "pred", str, where)
     ids = needed(row, "ref_captions", list, where)
+    if any(not isinstance(id, int) for id in ids):
+        raise UserError(f"{where}: 'ref_captions' must be the objects' numbers, is {str(ids)[:60]}")
     return _key(needed(row, "scene_id", str, where), needed(row, "type_info", str, where), ids)
 
 
 def _key(scene: str, kind: str, ids: Sequence[int]) -> str:
-    return f"{scene}, {kind}, objects {', '.join(map(str, ids)) or 'none'}"
+    return f"{scene}, {kind}, objects {', '.join(map(str, sorted(ids))) or 'none'}"
