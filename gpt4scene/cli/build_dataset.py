@@ -33,6 +33,7 @@ def build_dataset(
     preset: Literal["default", "paper", "paper-32"] = "paper-32",
     size: str = "qwen2.5-vl",
     format: tuple[Literal["jsonl", "sharegpt"], ...] = ("jsonl", "sharegpt"),
+    shard_mb: float = 0.0,
     seed: int = 0,
     without: tuple[str, ...] = (),
     strict: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
@@ -62,6 +63,8 @@ def build_dataset(
         size: of images: WIDTHxHEIGHT in pixels, WIDTHxHEIGHT/MULTIPLE, or the model that is to be trained, such as
             qwen2.5-vl, qwen3-vl or internvl.
         format: jsonl is what `gpt4scene-train` reads, sharegpt what LLaMA-Factory reads.
+        shard_mb: write tar files of about so many megabytes too, in WebDataset's layout, with an index in
+            SPLIT.index.json; 0 writes none.
         seed: chooses the wording of each question.
         without: names of scenes to leave out.
         strict: annotations that name a scene or an object that is not there are an error; else they are counted.
@@ -82,6 +85,7 @@ def build_dataset(
         preset=preset,
         size=size,
         formats=format,
+        shard_mb=shard_mb,
         seed=seed,
         without=without,
         strict=strict,

@@ -48,6 +48,8 @@ class Recipe:
     size: str = "qwen2.5-vl"
     """Of images: WIDTHxHEIGHT, WIDTHxHEIGHT/MULTIPLE, or a model's name."""
     formats: tuple[Format, ...] = FORMATS
+    shard_mb: float = 0.0
+    """Tar files of about so many megabytes are written besides; 0: none."""
     seed: int = 0
     without: tuple[str, ...] = ()
     """Names of scenes that are left out."""
@@ -63,6 +65,10 @@ class Recipe:
             raise UserError(f"--splits {' '.join(self.splits)}: name each split once, such as train val")
         if self.preset not in PRESETS:
             raise UserError(f"--preset {self.preset}: there are {', '.join(PRESETS)}")
+        if not (0 <= self.shard_mb < 1e9):
+            raise UserError(f"--shard-mb {self.shard_mb}: must be 0, for none, or more")
+        if self.shard_mb and "jsonl" not in self.formats:
+            raise UserError("--shard-mb: shards hold conversation files; add jsonl to --format")
         if not 0 <= self.iou_min <= 1:
             raise UserError(f"--iou-min {self.iou_min}: must be 0 to 1")
         if self.scans is not None and self.attributes:
@@ -134,7 +140,15 @@ def build_dataset(
         parts = [_finished(out, name, keys[name]) for name in sorted(keys)]
         _check_dropped(recipe, loaded, parts, dropped)
         report = report_of(recipe_text(recipe), loaded, parts, dropped_rows(dropped))
-        publish(out, parts, recipe.splits, recipe.formats, report, _key(recipe, keys, dropped))
+        publish(
+            out,
+            parts,
+            recipe.splits,
+            recipe.formats,
+            report,
+            _key(recipe, keys, dropped),
+            shard_bytes=round(recipe.shard_mb * 1e6),
+        )
     return Built(len(works), len(done), {}, report)
 
 
@@ -252,6 +266,7 @@ def recipe_text(recipe: Recipe) -> dict[str, object]:
         "iou_min": recipe.iou_min,
         "preset": recipe.preset,
         "size": recipe.size,
+        "shard_mb": recipe.shard_mb,
         "seed": recipe.seed,
         "without": sorted(recipe.without),
     }

@@ -12,6 +12,7 @@ from bev.errors import UserError
 from gpt4scene.datasets.dataset_info import dataset_info
 from gpt4scene.datasets.parts import PARTS, Format, ScenePart, remove_others
 from gpt4scene.datasets.report import report_markdown
+from gpt4scene.datasets.shards import shard_writers
 from gpt4scene.scene.atomic import lock_folder, write_bytes, write_errors
 
 # backup programs leave a folder with this tag out (bford.info/cachedir), and we know our own by it
@@ -86,6 +87,8 @@ def publish(
     formats: Sequence[Format],
     report: Mapping[str, Any],
     key: str,
+    *,
+    shard_bytes: int = 0,
 ) -> None:
     """Put the parts of a dataset together.
 
@@ -96,6 +99,7 @@ def publish(
         formats: of the files.
         report: of `report_of`.
         key: of `is_published`.
+        shard_bytes: tar files of about so many bytes are written too, see `shard_writers`; 0: none.
 
     Raises:
         UserError: the disk is full, or may not be written.
@@ -106,6 +110,8 @@ def publish(
             writers[f"{split}.jsonl"] = functools.partial(_join_jsonl, parts, split)
         if "sharegpt" in formats:
             writers[f"{split}.sharegpt.json"] = functools.partial(_join_sharegpt, parts, split)
+        if shard_bytes:
+            writers |= shard_writers(out, parts, split, shard_bytes=shard_bytes)
     if "sharegpt" in formats:
         writers["dataset_info.json"] = json_writer(dataset_info(splits))
     writers["report.json"] = json_writer(report)

@@ -101,6 +101,20 @@ def read_samples(path: Path | str, *, root: Path | None = None) -> list[Sample]:
     return list(_unique(samples, path))
 
 
+def read_sample(line: bytes, where: str, folder: Path) -> Sample:
+    """The conversation of one line of a conversation file.
+
+    Args:
+        line: as the file has it.
+        where: it is from, for errors.
+        folder: that its image paths are relative to; they must lie below it.
+
+    Raises:
+        UserError: as `read_samples`.
+    """
+    return _sample(_object(_parsed(line, where), where), where, _Placed(folder, folder))
+
+
 def write_sharegpt(path: Path | str, samples: Iterable[Sample]) -> None:
     """Write samples as a JSON list of ShareGPT records, which `read_conversations` reads without loss.
 
