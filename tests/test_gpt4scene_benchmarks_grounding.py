@@ -442,6 +442,9 @@ def test_rows_without_a_prompt_are_taken_in_order(one: list[BenchmarkSample]) ->
     # one whose prompt says which it is goes first
     mixed = scanrefer.read_predictions([plain[1] | {"pred": "other"}, rows[0]], one)
     assert mixed is not None and [mixed[one[n].id].text for n in (0, 1)] == [one[0].id, "other"]
+    # it is the first that is answered twice, though the second has no answer
+    with pytest.raises(UserError, match=r"row 2: answers question 'scene0500_00\|0\|0' again"):
+        scanrefer.read_predictions([rows[0], rows[0]], one)
     with pytest.raises(UserError, match="row 7: answers question"):
         scanrefer.read_predictions([*plain, plain[0]], one)
 
