@@ -23,6 +23,7 @@ from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.released_files import read_split
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
+from gpt4scene.benchmarks.scored import flagged
 from gpt4scene.metrics.boxes import bounds_iou, bounds_iou_float32, bounds_of
 from gpt4scene.metrics.matching import matched_f1
 from gpt4scene.metrics.metric import mean_metric, within
@@ -196,12 +197,11 @@ def _flags(samples: Sequence[BenchmarkSample], objects: Mapping[str, SceneObject
     lost = [s.id for s in samples if any(id not in objects[s.scene].true for id in s.object_ids)]
     empty = [s.id for s in samples if not s.object_ids and not s.kind.startswith("zt")]
     plain = [s.id for s in samples if s.kind == "zt"]
-    told = (
-        (lost, "ask for objects that are not among those of the scene; no box finds these"),
-        (empty, "ask for no object, though their type is not zt; that none is named is right"),
-        (plain, "are of the type zt, which the official code does not know; they are scored as zt_w_d and zt_wo_d are"),
-    )
-    return [f"{len(ids)} questions, the first {ids[0]}, {what}" for ids, what in told if ids]
+    return [
+        *flagged(lost, "an object that is asked for is not among those of the scene, and no box finds it"),
+        *flagged(empty, "no object is asked for, though the type is not zt; that none is named is right"),
+        *flagged(plain, "the type is zt, which the official code does not know; scored as zt_w_d and zt_wo_d are"),
+    ]
 
 
 def read_predictions(content: Any, samples: Sequence[BenchmarkSample]) -> dict[str, Prediction] | None:

@@ -24,6 +24,7 @@ from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
 from gpt4scene.benchmarks.scannet_classes import OTHERS, STRUCTURE, class_of_name
+from gpt4scene.benchmarks.scored import flagged
 from gpt4scene.metrics.boxes import bounds_iou, bounds_iou_float32, bounds_of
 from gpt4scene.metrics.metric import Metric, mean_metric, within
 from gpt4scene.prompting.questions import Question
@@ -164,11 +165,7 @@ def score(
     # an empty box overlaps nothing, and an unanswered question is wrong: both are below any threshold
     hits = {f"Acc@{iou_min}": 100.0 * (ious >= iou_min) for iou_min in IOU_MINS}
     groups, flags = _groups(samples, aligned.predictions, hits, protocol)
-    if lost:
-        flags.append(
-            f"{len(lost)} questions, the first {lost[0]}, are about objects that are not among those of the scene; they"
-            " count as wrong"
-        )
+    flags += flagged(lost, "the object that is asked for is not among those of the scene; it counts as wrong")
     return Report(
         benchmark="scanrefer",
         protocol=protocol,
