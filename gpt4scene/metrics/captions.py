@@ -1,5 +1,6 @@
 """BLEU, METEOR, ROUGE-L and CIDEr of captions and short answers, by pycocoevalcap's own scorers."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -76,7 +77,7 @@ def caption_metrics(
     if not hypotheses:
         names = [name for name in NAMES if meteor or name != "METEOR"]
         return Captioned(tuple(mean_metric(name, []) for name in names), ("there are no captions to score",), (), ())
-    flags: list[str] = []
+    flags = _broken_lines([*candidates, *(text for texts in references for text in texts)], tokenizer, meteor)
     metrics = list(_bleu(hypotheses, truths))
     if meteor:
         metrics.append(_meteor(hypotheses, truths, flags))
@@ -93,6 +94,16 @@ def _tokenised(
     return tuple(tokenised[text] for text in candidates), tuple(
         tuple(tokenised[text] for text in texts) for texts in references
     )
+
+
+def _broken_lines(texts: Sequence[str], tokenizer: Tokenizer, meteor: bool) -> list[str]:
+    """A flag where texts hold line breaks on which the official code loses its place."""
+    pattern = r"[\r\n]" if tokenizer == "none" else r"[\r\v\f\x85\u2028\u2029]"
+    count = sum(1 for text in texts if re.search(pattern, text))
+    if not count or (tokenizer == "none" and not meteor):
+        return []
+    where = "METEOR" if tokenizer == "none" else "the tokenizer"
+    return [f"line breaks in {count} texts count as spaces (the official code gives errors or other scores: {where})"]
 
 
 def _by_sample(

@@ -72,8 +72,9 @@ def find_jar(package: str, name: str) -> Path:
 def meteor_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> MeteorScores:
     """Score captions as pycocoevalcap does (its meteor/meteor.py), through METEOR's own line protocol.
 
-    Line breaks of every kind and `|||` in a text, which would be read as other lines or texts, count as spaces; so do
-    several spaces in a row. In the official code the former end the evaluation or shift the scores of all that follows.
+    A line break of any kind counts as a space: in the official code it ends the evaluation or shifts the scores of all
+    that follow. `|||` is taken out of a candidate, as there, and counts as a space in a reference, which would fall
+    into two.
 
     Args:
         candidates: one text per sample.
@@ -82,6 +83,8 @@ def meteor_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]
     Raises:
         UserError: Java or the program is missing, or the program ended early.
     """
+    if len(candidates) != len(references):
+        raise ValueError(f"expected as many lists of references as candidates, {len(candidates)}: {len(references)}")
     if not candidates:
         return MeteorScores(float("nan"), np.zeros(0), np.zeros((0, STATISTICS)))
     jar = find_jar("meteor", "meteor-1.5.jar")
@@ -96,10 +99,8 @@ def meteor_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]
         assert process.stdin is not None and process.stdout is not None
         try:
             return _converse(process.stdin, process.stdout, candidates, references)
-        except (BrokenPipeError, EOFError) as error:
-            process.kill()
-            process.wait()
-            raise UserError(_why_it_ended(told, process.returncode)) from error
+        except (BrokenPipeError, EOFError, ValueError) as error:
+            raise UserError(_why_it_ended(told)) from error
         finally:
             process.kill()
             process.wait()
@@ -113,13 +114,17 @@ def _converse(
 ) -> MeteorScores:
     lines = []
     for candidate, texts in zip(candidates, references, strict=True):
-        asks.write(" ||| ".join(["SCORE", *map(_one_line, texts), _one_line(candidate)]).encode() + b"\n")
+        hypothesis = _one_line(candidate).replace("|||", "").replace("  ", " ")
+        truths = [re.sub(r"\|{3,}", " ", _one_line(text)) for text in texts]
+        asks.write(" ||| ".join(["SCORE", *truths, hypothesis]).encode() + b"\n")
         asks.flush()
         lines.append(_next_line(tells))
     asks.write(" ||| ".join(["EVAL", *lines]).encode() + b"\n")
     asks.flush()
     scores = np.array([float(_next_line(tells)) for _ in range(len(lines) + 1)])
     statistics = np.array([line.split() for line in lines], np.float64)
+    if statistics.shape[1] != STATISTICS:
+        raise ValueError(f"expected {STATISTICS} numbers, found {statistics.shape[1]}")
     statistics[_is_whole(statistics), _CHUNKS] = 0
     return MeteorScores(float(scores[-1]), scores[:-1], statistics)
 
@@ -129,11 +134,12 @@ def _is_whole(statistics: np.ndarray) -> np.ndarray:
     return (statistics[:, _CHUNKS] == 1) & (statistics[:, _CHUNKS + 1 :] == statistics[:, :2]).all(axis=1)
 
 
-_SPACE = re.compile(r"(?:\s|\|\|\|+|[\x00-\x1f\x7f-\x9f\ufeff])+")
+_BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def _one_line(text: str) -> str:
-    return _SPACE.sub(" ", text.encode("utf-8", "replace").decode()).strip()
+    """A text in one line, in characters that can be sent."""
+    return _BREAK.sub(" ", text).encode("utf-8", "replace").decode()
 
 
 def _next_line(tells: IO[bytes]) -> str:
@@ -143,12 +149,11 @@ def _next_line(tells: IO[bytes]) -> str:
     return line
 
 
-def _why_it_ended(told: IO[bytes], code: int) -> str:
+def _why_it_ended(told: IO[bytes]) -> str:
     told.seek(0)
     lines = told.read().decode("utf-8", "replace").split("\n")
     said = next((line.strip() for line in lines if re.search("error|exception|java", line, re.IGNORECASE)), "")
-    why = f": {said[:200]}" if said else f", exit code {code}"
-    return f"METEOR ended early{why}; it needs Java 8 or later and 2 GB of memory: {GET_JAVA}"
+    return f"METEOR ended early ({said[:200] or 'no reason given'}); it takes 2 GB of memory and Java: {GET_JAVA}"
 
 
 def meteor_of_statistics(statistics: np.ndarray) -> np.ndarray:

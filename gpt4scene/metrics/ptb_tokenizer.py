@@ -1,13 +1,15 @@
-"""Caption text as Stanford's PTBTokenizer 3.4.1 splits it, punctuation left out: in Python."""
+"""Caption text as Stanford's PTBTokenizer 3.4.1 splits it, punctuation left out: in Python, and by Java."""
 
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 from bev.errors import UserError, require
 from gpt4scene.metrics.meteor import find_jar, find_java
+from gpt4scene.metrics.ptb_units import GAP, read_unit
 
 _BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 """All that may end a line; the official code replaces line feeds alone, and gives wrong lines for the others."""
@@ -15,15 +17,41 @@ _BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 DROPPED = frozenset(["", "''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:;-", "--", "..."])
 """What pycocoevalcap leaves out after the tokenizer; brackets come out in lower case there, and so stay."""
 
+_GAPS = re.compile(rf"{GAP}+")
+_PLAIN = re.compile(rf"([A-Za-z]{{2,}}(?:(?<=[^nN])n't|'(?:s|m|d|re|ve|ll))?)([,;:!?]?)(?={GAP}|\n)")
+"""What NLTK splits as the Java program does: a word, a contraction, and one mark behind it."""
+
 
 def ptb_tokenize(texts: Iterable[str]) -> list[str]:
-    """Every text in lower case, its tokens apart by one space, without punctuation."""
-    splitter = require("nltk.tokenize", "eval").NLTKWordTokenizer()
-    return [" ".join(t for t in map(str.lower, splitter.tokenize(text)) if t not in DROPPED) for text in texts]
+    """Every text in lower case, its tokens apart by one space, without punctuation.
+
+    As pycocoevalcap 1.2 (tokenizer/ptbtokenizer.py) does with the Java program, but that each text stands for itself:
+    there, whether the full stop of "shaped like an L." belongs to the letter depends on how the next caption begins.
+    A fraction or phone number with a space in it comes out with a no-break space, as there.
+
+    Raises:
+        UserError: NLTK is missing.
+    """
+    split = cache(require("nltk.tokenize", "eval").NLTKWordTokenizer().tokenize)
+    return [" ".join(_tokens(_BREAK.sub(" ", text) + "\n", split)) for text in texts]
+
+
+def _tokens(text: str, split_plain: Callable[[str], list[str]]) -> Iterator[str]:
+    at = 0
+    while at < len(text) - 1:
+        if gap := _GAPS.match(text, at):
+            at = gap.end()
+        elif plain := _PLAIN.match(text, at):
+            at = plain.end()
+            yield from map(str.lower, split_plain(plain[1]))
+        else:
+            token, at = read_unit(text, at)
+            if token.lower() not in DROPPED:
+                yield token.lower()
 
 
 def ptb_tokenize_by_java(texts: Sequence[str]) -> list[str]:
-    """The same by Stanford's own program, in one process.
+    """The same by Stanford's own program, in one process for all texts.
 
     Raises:
         UserError: Java or the program is missing, or it failed.
@@ -33,11 +61,12 @@ def ptb_tokenize_by_java(texts: Sequence[str]) -> list[str]:
     lines = [_BREAK.sub(" ", text) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "captions.txt")
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace", newline="")
+        # the dash keeps the program from looking on into the next text
+        path.write_text("".join(f"{line}\n-\n" for line in lines), encoding="utf-8", errors="replace", newline="")
         done = subprocess.run(
             [find_java(), *program, "-preserveLines", "-lowerCase", str(path)], capture_output=True, check=False
         )
-    tokens = done.stdout.decode("utf-8", "replace").split("\n")[:-1]
+    tokens = done.stdout.decode("utf-8", "replace").split("\n")[:-1:2]
     if done.returncode or len(tokens) != len(lines):
         said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
         raise UserError(f"Stanford's tokenizer gave {len(tokens)} lines for {len(lines)} texts: {said[:200]}")
