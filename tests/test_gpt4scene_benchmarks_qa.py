@@ -15,7 +15,6 @@ from gpt4scene.benchmarks.names import benchmark_named
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
 from gpt4scene.metrics import captions
 from gpt4scene.metrics.meteor import MeteorScores
-from gpt4scene.metrics.unigram_f import Nouns
 
 SCANQA = [
     {
@@ -89,11 +88,6 @@ def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
         return MeteorScores(0.0, np.zeros(len(candidates)), np.zeros((len(candidates), 23)))
 
     monkeypatch.setattr(captions, "meteor_scores", none)
-
-
-@pytest.fixture(autouse=True)
-def few_nouns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanqa, "wordnet_nouns", lambda: Nouns(frozenset(["chair", "desk"]), {}))
 
 
 def write(path: Path, content: Any) -> Path:
@@ -225,13 +219,6 @@ def test_scanqas_official_extras(tmp_path: Path) -> None:
     alone = scanqa.score(samples, said(a="green", b="x", c="y"))
     assert math.isnan(alone.value("EM@10"))
     assert any("EM@10" in flag for flag in alone.flags)
-
-
-def test_scanqa_without_wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanqa, "wordnet_nouns", lambda: None)
-    report = scanqa.score(scanqa_samples(tmp_path), said(a="green"))
-    assert math.isnan(report.value("F-value"))
-    assert any("nltk.downloader wordnet" in flag for flag in report.flags)
 
 
 def test_where_official_code_stops_a_flag_says_so(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from gpt4scene.benchmarks.scored import flagged
 from gpt4scene.metrics.captions import caption_metrics
 from gpt4scene.metrics.exact_match import match_gpt4scene, match_leo, match_raw
 from gpt4scene.metrics.metric import Metric, mean_metric
-from gpt4scene.metrics.unigram_f import HOW_TO_GET_WORDNET, f_value, f_value_fails, wordnet_nouns
+from gpt4scene.metrics.unigram_f import f_value, f_value_fails
 from gpt4scene.prompting.questions import Question
 from gpt4scene.scene.atomic import write_bytes
 
@@ -99,7 +99,7 @@ def score(
     """Score answers: EM@1 first, then what else the protocol's tables have.
 
     official: ATR-DBI/ScanQA 0a9f162 scripts/score.py evals_json and eval_pycoco. An answer is compared as it is;
-        EM@10 takes `Prediction.extra["answer_top10"]`; F-value needs WordNet.
+        EM@10 takes `Prediction.extra["answer_top10"]`.
     gpt4scene: Qi-Zhangyang/GPT4Scene ac34d5f evaluate/utils/eval.py calc_scanqa_score (ZzZZCHS/Chat-Scene 475e106 is
         the same). Answers are cleaned, references are not.
     leo: embodied-generalist 567f2d8 evaluator/scanqa_eval.py ScanQAEvaluator. Both are cleaned; no tokenizer.
@@ -156,13 +156,8 @@ def _official(samples: Sequence[BenchmarkSample], aligned: Aligned, matches: Mat
                 at10[i] = 100.0 * any(one in sample.answers for one in ten) * (sample.id not in silent)
     without = [sample.id for sample, value in zip(samples, at10, strict=True) if np.isnan(value)]
     flags += flagged(without, "EM@10 leaves out an answer that does not come with ten (`answer_top10`)")
-    nouns = wordnet_nouns()
-    shared = np.full(len(samples), np.nan)
-    if nouns is None:
-        flags.append(f"F-value is missing: it needs the nouns of WordNet; {HOW_TO_GET_WORDNET}")
-    else:
-        values = [f_value(one.text, one.references, nouns) for one in matches.each]
-        shared = np.array([0.0 if s.id in silent else 100 * value for s, value in zip(samples, values, strict=True)])
+    values = [f_value(one.text, one.references) for one in matches.each]
+    shared = np.array([0.0 if s.id in silent else 100 * value for s, value in zip(samples, values, strict=True)])
     wordless = [
         sample.id
         for sample, one in zip(samples, matches.each, strict=True)
