@@ -112,19 +112,18 @@ def meteor_scores(candidates: Sequence[str], references: Sequence[Sequence[str]]
 def _converse(
     asks: IO[bytes], tells: IO[bytes], candidates: Sequence[str], references: Sequence[Sequence[str]]
 ) -> MeteorScores:
-    lines = []
-    for candidate, texts in zip(candidates, references, strict=True):
+    lines: list[str] = []
+    statistics = np.zeros((len(candidates), STATISTICS))
+    for row, candidate, texts in zip(statistics, candidates, references, strict=True):
         hypothesis = _one_line(candidate).replace("|||", "").replace("  ", " ")
         truths = [re.sub(r"\|{3,}", " ", _one_line(text)) for text in texts]
         asks.write(" ||| ".join(["SCORE", *truths, hypothesis]).encode() + b"\n")
         asks.flush()
         lines.append(_next_line(tells))
+        row[:] = lines[-1].split()
     asks.write(" ||| ".join(["EVAL", *lines]).encode() + b"\n")
     asks.flush()
     scores = np.array([float(_next_line(tells)) for _ in range(len(lines) + 1)])
-    statistics = np.array([line.split() for line in lines], np.float64)
-    if statistics.shape[1] != STATISTICS:
-        raise ValueError(f"expected {STATISTICS} numbers, found {statistics.shape[1]}")
     statistics[_is_whole(statistics), _CHUNKS] = 0
     return MeteorScores(float(scores[-1]), scores[:-1], statistics)
 

@@ -27,7 +27,8 @@ def ptb_tokenize(texts: Iterable[str]) -> list[str]:
 
     As pycocoevalcap 1.2 (tokenizer/ptbtokenizer.py) does with the Java program, but that each text stands for itself:
     there, whether the full stop of "shaped like an L." belongs to the letter depends on how the next caption begins.
-    A fraction or phone number with a space in it comes out with a no-break space, as there.
+    A fraction or phone number with a space in it comes out with a no-break space, as there. Other differences were only
+    found in letters that Unicode got after the program was written, and in vowel signs of South Asian scripts.
 
     Raises:
         UserError: NLTK is missing.
