@@ -29,6 +29,7 @@ bench: $(VENV)/full
 	$(BIN)/python tests/bench_video.py
 	$(BIN)/python tests/bench_ask.py
 	$(BIN)/python tests/bench_local.py
+	$(BIN)/python tests/bench_captions.py
 	$(BIN)/python tests/bench_datasets.py
 	$(BIN)/python tests/bench_vsibench.py
 

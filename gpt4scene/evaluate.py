@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from gpt4scene.asking import answer_of
-from gpt4scene.benchmarks.evaluation import Evaluation
 from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.report import Report
-from gpt4scene.benchmarks.requests import Put, Wording, put_questions
-from gpt4scene.benchmarks.results import sum_of_usage
-from gpt4scene.benchmarks.run import Run, prompt_version
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
+from gpt4scene.evaluation.evaluation import Evaluation
+from gpt4scene.evaluation.requests import Put, Wording, put_questions
+from gpt4scene.evaluation.results import sum_of_usage
+from gpt4scene.evaluation.run import Run, prompt_version
 from gpt4scene.prompting.parsed import answer_part
 from gpt4scene.vlm.answering import Plan, ask_all, plan
 from gpt4scene.vlm.asked import Asked, Kept

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from gpt4scene.benchmarks.report import Report
-from gpt4scene.benchmarks.run import Run, prompt_version, question_key
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
+from gpt4scene.evaluation.run import Run, prompt_version, question_key
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 from gpt4scene.prompting.parsed import Outcome
 from gpt4scene.prompting.questions import Question

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 from box_scene import BOXES, box_scene
 
+from bev.surface import save_surface
+from gpt4scene.scene.scene import load_scene
+
 TRAIN_SCENES = ("scene0000_00", "scene0001_00")
 VAL_SCENES = ("scene0100_00",)
 LAMP, RUG = 5, 6
@@ -39,6 +42,34 @@ def write_attributes(folder: Path, names: tuple[str, ...] = TRAIN_SCENES + VAL_S
         torch.save(scenes, folder / name)
     true, proposed = (folder / name for name in files)
     return true, proposed
+
+
+def write_scannet(scene_folder: Path, scan: Path, *, first: int = 1) -> list[int]:
+    """A scene's own mesh and objects as if ScanNet's annotators had marked them.
+
+    Args:
+        scene_folder: of the scene.
+        scan: the folder to write, called as the scene is in annotations.
+        first: what the annotators call the object that the scene calls 1.
+
+    Returns:
+        the annotators' numbers of all objects.
+    """
+    scene = load_scene(scene_folder)
+    scan.mkdir(parents=True)
+    save_surface(scene.surface.moved(np.linalg.inv(scene.world_from_source)), scan / f"{scan.name}_vh_clean_2.ply")
+    ids = [instance.id for instance in scene.instances]
+    segments = {"sceneId": scan.name, "segIndices": scene.vertex_ids.tolist()}
+    groups = [{"id": id, "objectId": id + first - 1, "segments": [id], "label": "thing"} for id in ids]
+    aggregation = {
+        "sceneId": scan.name,
+        "segmentsFile": f"{scan.name}_vh_clean_2.0.010000.segs.json",
+        "segGroups": groups,
+    }
+    (scan / aggregation["segmentsFile"]).write_text(json.dumps(segments))
+    (scan / f"{scan.name}.aggregation.json").write_text(json.dumps(aggregation))
+    (scan / f"{scan.name}.txt").write_text("axisAlignment = 1 0 0 0 0 1 0 0 0 0 1 0 0 0 0 1\n")
+    return [group["objectId"] for group in groups]
 
 
 def write_annotations(folder: Path, train: tuple[str, ...] = TRAIN_SCENES, val: tuple[str, ...] = VAL_SCENES) -> Path:

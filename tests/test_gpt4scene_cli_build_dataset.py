@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from dataset_rooms import TRAIN_SCENES, VAL_SCENES, scanqa_rows, write_annotations, write_attributes, write_rooms
+from dataset_rooms import (
+    TRAIN_SCENES,
+    VAL_SCENES,
+    scanqa_rows,
+    write_annotations,
+    write_attributes,
+    write_rooms,
+    write_scannet,
+)
 
 from gpt4scene.cli.main import main
 from gpt4scene.datasets.dataset_info import check_dataset
@@ -299,6 +307,24 @@ def test_objects_must_be_somewhere(rooms: Path, tmp_path: Path, capsys: pytest.C
     said = _fails(capsys, _command(rooms, tmp_path / "out", "--attributes"))
     assert "scanrefer, multi3drefer, scan2cap: ask for objects; say with --scans or --attributes" in said
     assert main(_command(rooms, tmp_path / "out", "--attributes", "--tasks", "scanqa", "sqa3d")) == 0
+
+
+def test_scannets_own_annotation_says_where_objects_are(
+    rooms: Path, built: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (*TRAIN_SCENES, *VAL_SCENES):
+        write_scannet(rooms / "scenes" / name, tmp_path / "scans" / name, first=0)
+    scans = ("--attributes", "--scans", tmp_path / "scans")
+    assert main(_command(rooms, tmp_path / "out", *scans)) == 0
+    # the lamp and the rug are objects of the attribute files alone, and no conversation is about them
+    for split in ("train", "val"):
+        assert (tmp_path / "out" / f"{split}.jsonl").read_bytes() == (built / f"{split}.jsonl").read_bytes()
+    shutil.rmtree(tmp_path / "scans" / VAL_SCENES[0])
+    capsys.readouterr()
+    with pytest.raises(SystemExit):
+        main(_command(rooms, tmp_path / "out", *scans))
+    assert f"failed: {VAL_SCENES[0]}: scene {VAL_SCENES[0]}: " in capsys.readouterr().out
+    assert not (tmp_path / "out" / "train.jsonl").exists()
 
 
 def test_a_preset_for_which_a_scene_has_too_few_frames(

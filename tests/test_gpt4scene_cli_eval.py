@@ -314,7 +314,7 @@ def test_a_disk_that_is_full_is_told_in_a_line_and_answers_are_kept(
             raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
         patched.setattr(atomic, "write_bytes", full)
-        patched.setattr("gpt4scene.benchmarks.results.write_bytes", full)
+        patched.setattr("gpt4scene.evaluation.results.write_bytes", full)
         assert "the disk is full" in _error(capsys, *command)
     assert run(*command) == 0 and "0 to send, 4 in the cache" in capsys.readouterr().out
 

@@ -12,13 +12,13 @@ from fake_benchmark import ROWS, box_objects, write_questions
 
 from bev.errors import UserError
 from gpt4scene.asking import Showing
-from gpt4scene.benchmarks.evaluation import official_words, open_split, with_scenes
-from gpt4scene.benchmarks.prepared_scenes import find_scenes
-from gpt4scene.benchmarks.requests import Put, Wording, put_questions
-from gpt4scene.benchmarks.run import prompt_version, question_key
 from gpt4scene.benchmarks.sample import BenchmarkSample
-from gpt4scene.benchmarks.subset import part_of
 from gpt4scene.evaluate import answer_questions, check_scoring, plan_questions, score_answers, scored_text
+from gpt4scene.evaluation.evaluation import official_words, open_split, with_scenes
+from gpt4scene.evaluation.prepared_scenes import find_scenes
+from gpt4scene.evaluation.requests import Put, Wording, put_questions
+from gpt4scene.evaluation.run import prompt_version, question_key
+from gpt4scene.evaluation.subset import part_of
 from gpt4scene.prompting.questions import Question
 from gpt4scene.vlm.cache import AnswerCache
 from gpt4scene.vlm.protocol import Price, ViewSize
@@ -159,7 +159,7 @@ def test_what_is_shown_otherwise_has_another_key(
 
 def test_a_scene_that_was_made_anew_of_the_same_capture_is_the_same(tmp_path: Path, prepared: Path) -> None:
     from gpt4scene.asking import show_scene
-    from gpt4scene.benchmarks.requests import image_key
+    from gpt4scene.evaluation.requests import image_key
     from gpt4scene.scene.scene import load_scene
 
     scene = load_scene(prepared / "room_a")

@@ -95,10 +95,10 @@ def evaluate(
     if judge is None and benchmark == "openeqa":
         raise UserError("OpenEQA's answers are marked by a language model: name one with --judge MODEL")
     from gpt4scene.asking import Showing
-    from gpt4scene.benchmarks.evaluation import official_words, open_split, with_scenes
-    from gpt4scene.benchmarks.requests import Wording
     from gpt4scene.cli.evaluating import evaluate_models
     from gpt4scene.cli.evaluation_plan import Evaluating
+    from gpt4scene.evaluation.evaluation import official_words, open_split, with_scenes
+    from gpt4scene.evaluation.requests import Wording
 
     opened = open_split(benchmark, root, split=split, protocols=protocol)
     evaluation = with_scenes(opened, scenes, limit=limit, seed=seed, skip_missing_scenes=skip_missing_scenes)

@@ -15,8 +15,8 @@ from gpt4scene.cli.score_lines import compared, make_folder, score_table, write_
 
 if TYPE_CHECKING:
     from gpt4scene.benchmarks.objects import SceneObjects
-    from gpt4scene.benchmarks.run import Run
     from gpt4scene.evaluate import Answered, Planned
+    from gpt4scene.evaluation.run import Run
     from gpt4scene.vlm.asked import Asked
     from gpt4scene.vlm.cache import AnswerCache
     from gpt4scene.vlm.protocol import VLM
@@ -137,8 +137,8 @@ def file_names(models: Sequence[str]) -> list[str]:
 
 def _tell(run: Evaluating, answered: "Sequence[Answered]", objects: "Mapping[str, SceneObjects] | None") -> None:
     """Score, write results and report, print the tables."""
-    from gpt4scene.benchmarks.results import result_rows, write_numbers, write_rows
     from gpt4scene.evaluate import score_answers
+    from gpt4scene.evaluation.results import result_rows, write_numbers, write_rows
 
     names = dict(zip(run.models, file_names(run.models), strict=True))
     by_model: list[list[Run]] = []

@@ -13,10 +13,10 @@ from gpt4scene.cli.answer_lines import money
 from gpt4scene.cli.running_score import counted
 
 if TYPE_CHECKING:
-    from gpt4scene.benchmarks.evaluation import Evaluation
     from gpt4scene.benchmarks.objects import SceneObjects
-    from gpt4scene.benchmarks.requests import Wording
     from gpt4scene.evaluate import Planned
+    from gpt4scene.evaluation.evaluation import Evaluation
+    from gpt4scene.evaluation.requests import Wording
     from gpt4scene.vlm.answering import Plan
     from gpt4scene.vlm.cache import AnswerCache
     from gpt4scene.vlm.protocol import VLM
@@ -49,7 +49,7 @@ def objects_of(
     Raises:
         UserError: they are given where they are of no use, or as `load_objects`.
     """
-    from gpt4scene.benchmarks.prepared_scenes import load_objects
+    from gpt4scene.evaluation.prepared_scenes import load_objects
 
     given = "--scans" if scans else "--attributes" if attributes else ""
     if given and not evaluation.benchmark.NEEDS_OBJECTS:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from bev.errors import UserError
 
 if TYPE_CHECKING:
-    from gpt4scene.benchmarks.evaluation import Evaluation
     from gpt4scene.benchmarks.objects import SceneObjects
     from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
     from gpt4scene.evaluate import Planned
+    from gpt4scene.evaluation.evaluation import Evaluation
     from gpt4scene.vlm.asked import Kept
 
 _PATIENCE = 20.0

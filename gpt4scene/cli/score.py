@@ -12,10 +12,10 @@ from bev.errors import UserError
 from gpt4scene.cli.ask import check_numbers
 
 if TYPE_CHECKING:
-    from gpt4scene.benchmarks.evaluation import Evaluation
     from gpt4scene.benchmarks.objects import SceneObjects
-    from gpt4scene.benchmarks.ready_runs import ReadyPart
     from gpt4scene.benchmarks.sample import BenchmarkSample
+    from gpt4scene.evaluation.evaluation import Evaluation
+    from gpt4scene.evaluation.ready_runs import ReadyPart
 
 
 def score(
@@ -66,11 +66,11 @@ def score(
     if judge is not None and benchmark != "openeqa":
         raise UserError(f"--judge {judge}: only openeqa is judged by a model; leave it out")
     named = _named(answers)
-    from gpt4scene.benchmarks.answer_file import answer_paths, read_answers
-    from gpt4scene.benchmarks.evaluation import open_split
-    from gpt4scene.benchmarks.ready_runs import part_answered, ready_run
-    from gpt4scene.benchmarks.results import write_numbers
     from gpt4scene.cli.score_lines import compared, score_table, write_reports
+    from gpt4scene.evaluation.answer_file import answer_paths, read_answers
+    from gpt4scene.evaluation.evaluation import open_split
+    from gpt4scene.evaluation.ready_runs import part_answered, ready_run
+    from gpt4scene.evaluation.results import write_numbers
 
     opened = open_split(benchmark, root, split=split, protocols=protocol)
     parts = [
@@ -133,8 +133,8 @@ def _objects(
     scans: Path | None,
     attributes: tuple[Path, Path] | None,
 ) -> "Mapping[str, SceneObjects] | None":
-    from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
     from gpt4scene.cli.evaluation_plan import objects_of
+    from gpt4scene.evaluation.prepared_scenes import find_scenes, missing_line
 
     found = find_scenes(samples if scans and opened.benchmark.NEEDS_OBJECTS else [], scenes)
     if found.missing:

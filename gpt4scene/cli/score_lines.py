@@ -10,8 +10,8 @@ from bev.errors import UserError
 from gpt4scene.cli.answer_lines import printable
 
 if TYPE_CHECKING:
-    from gpt4scene.benchmarks.comparison import Comparison, Estimate
-    from gpt4scene.benchmarks.run import Run
+    from gpt4scene.evaluation.comparison import Comparison, Estimate
+    from gpt4scene.evaluation.run import Run
 
 _NAME_MOST = 24
 """Longer names of models stand above the table, under a number."""
@@ -25,7 +25,7 @@ def compared(runs: "Sequence[Run]") -> "Comparison":
     Raises:
         UserError: they were not asked the same about the same.
     """
-    from gpt4scene.benchmarks.comparison import compare
+    from gpt4scene.evaluation.comparison import compare
 
     if not sys.stderr.isatty():
         return compare(runs)
@@ -45,7 +45,7 @@ def write_reports(comparisons: "Sequence[Comparison]", folder: Path) -> list[Pat
     Raises:
         UserError: the folder cannot be made or written.
     """
-    from gpt4scene.benchmarks.report_files import write_report
+    from gpt4scene.evaluation.report_files import write_report
 
     make_folder(folder)
     pages = []

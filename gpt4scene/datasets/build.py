@@ -10,7 +10,6 @@ from pathlib import Path
 from bev.errors import UserError
 from gpt4scene.benchmarks.names import benchmark_named
 from gpt4scene.benchmarks.objects import SceneObjects, objects_from_attributes
-from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
 from gpt4scene.benchmarks.sample import BenchmarkSample
 from gpt4scene.datasets import dropped as why
 from gpt4scene.datasets.dropped import Dropped, dropped_rows, merged_rows, told
@@ -18,6 +17,7 @@ from gpt4scene.datasets.parts import FORMATS, PARTS, Drawn, Format, ScenePart, S
 from gpt4scene.datasets.publish import claim_dataset, is_published, publish, unpublish
 from gpt4scene.datasets.report import report_of
 from gpt4scene.datasets.training_samples import Asked
+from gpt4scene.evaluation.prepared_scenes import find_scenes, missing_line
 from gpt4scene.parallel import Done, default_jobs, run_each
 from gpt4scene.prompting.presets import PRESETS
 from gpt4scene.vlm.protocol import ViewSize
@@ -236,8 +236,9 @@ def plan(recipe: Recipe, loaded: Sequence[Asked], drawn: Drawn, out: Path) -> tu
     works = [
         SceneWork(
             name=name,
-            folder=found.folders[name],
-            out=out,
+            # a worker may stand in another folder
+            folder=found.folders[name].absolute(),
+            out=out.absolute(),
             asked=tuple(by_scene[name]),
             preset=recipe.preset,
             drawn=drawn,
@@ -245,7 +246,7 @@ def plan(recipe: Recipe, loaded: Sequence[Asked], drawn: Drawn, out: Path) -> tu
             iou_min=recipe.iou_min,
             seed=recipe.seed,
             objects=objects.get(name, SceneObjects({}, {})) if recipe.attributes else None,
-            scans=recipe.scans,
+            scans=None if recipe.scans is None else recipe.scans.absolute(),
         )
         for name in sorted(by_scene)
     ]

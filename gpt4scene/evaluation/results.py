@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from gpt4scene.benchmarks.report import Report
-from gpt4scene.benchmarks.run import Run
 from gpt4scene.benchmarks.sample import BenchmarkSample
-from gpt4scene.benchmarks.subset import Scope
+from gpt4scene.evaluation.run import Run
+from gpt4scene.evaluation.subset import Scope
 from gpt4scene.metrics.metric import Metric
 from gpt4scene.scene.atomic import write_bytes, write_errors
 from gpt4scene.vlm.protocol import Usage

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.comparable import check_comparable
-from gpt4scene.benchmarks.run import Run
+from gpt4scene.evaluation.comparable import check_comparable
+from gpt4scene.evaluation.run import Run
 from gpt4scene.metrics.bootstrap import Interval, Units, View, holm, interval, p_value, resample, units_of
 from gpt4scene.metrics.metric import Metric
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.answer_file import ReadyAnswers
-from gpt4scene.benchmarks.evaluation import Evaluation
 from gpt4scene.benchmarks.objects import SceneObjects
-from gpt4scene.benchmarks.results import sum_of_usage
-from gpt4scene.benchmarks.run import Run, prompt_version
 from gpt4scene.benchmarks.sample import UNANSWERED, BenchmarkSample, Prediction
-from gpt4scene.benchmarks.subset import Scope, part_of
+from gpt4scene.evaluation.answer_file import ReadyAnswers
+from gpt4scene.evaluation.evaluation import Evaluation
+from gpt4scene.evaluation.results import sum_of_usage
+from gpt4scene.evaluation.run import Run, prompt_version
+from gpt4scene.evaluation.subset import Scope, part_of
 
 
 @dataclass(frozen=True, eq=False)

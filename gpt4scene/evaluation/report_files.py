@@ -3,9 +3,9 @@
 from datetime import date
 from pathlib import Path
 
-from gpt4scene.benchmarks.comparison import Comparison
-from gpt4scene.benchmarks.report_html import report_html
-from gpt4scene.benchmarks.report_markdown import report_markdown
+from gpt4scene.evaluation.comparison import Comparison
+from gpt4scene.evaluation.report_html import report_html
+from gpt4scene.evaluation.report_markdown import report_markdown
 from gpt4scene.scene.atomic import write_bytes, write_errors
 
 

@@ -10,8 +10,8 @@ import pytest
 from compared_runs import run_of, samples_of, scores_of
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.comparison import Comparison, compare
-from gpt4scene.benchmarks.run import Run
+from gpt4scene.evaluation.comparison import Comparison, compare
+from gpt4scene.evaluation.run import Run
 from gpt4scene.metrics.metric import Metric, mean_metric
 
 SAMPLES = samples_of(25, 4)

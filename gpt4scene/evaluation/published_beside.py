@@ -2,10 +2,10 @@
 
 import math
 
-from gpt4scene.benchmarks.comparison import Comparison
-from gpt4scene.benchmarks.published import MARKS, Published, published_numbers
-from gpt4scene.benchmarks.report_blocks import Block, Heading, Paragraph, Table
-from gpt4scene.benchmarks.report_text import labels
+from gpt4scene.evaluation.comparison import Comparison
+from gpt4scene.evaluation.published import MARKS, Published, published_numbers
+from gpt4scene.evaluation.report_blocks import Block, Heading, Paragraph, Table
+from gpt4scene.evaluation.report_text import labels
 
 
 def published_blocks(comparison: Comparison) -> list[Block]:

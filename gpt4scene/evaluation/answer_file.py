@@ -8,8 +8,8 @@ from typing import Any, cast, get_args
 from bev.errors import UserError
 from gpt4scene.benchmarks.annotations import read_json
 from gpt4scene.benchmarks.names import Benchmark
-from gpt4scene.benchmarks.results import SCHEMA
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
+from gpt4scene.evaluation.results import SCHEMA
 from gpt4scene.prompting.parsed import Outcome
 
 EXAMPLE = '{"id": "val-scene0011-0", "answer": "brown"}'

@@ -7,10 +7,10 @@ from typing import Any
 
 from bev.errors import UserError
 from gpt4scene.benchmarks.names import Benchmark, benchmark_named, check_choice
-from gpt4scene.benchmarks.prepared_scenes import find_scenes, missing_line
-from gpt4scene.benchmarks.requests import OfficialPrompt
 from gpt4scene.benchmarks.sample import BenchmarkSample
-from gpt4scene.benchmarks.subset import Scope, part_of
+from gpt4scene.evaluation.prepared_scenes import find_scenes, missing_line
+from gpt4scene.evaluation.requests import OfficialPrompt
+from gpt4scene.evaluation.subset import Scope, part_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ from pathlib import Path
 from bev.errors import UserError
 from gpt4scene.asking import MAX_NEW_TOKENS, Showing, ids_of, show_scene
 from gpt4scene.benchmarks.objects import SceneObjects, best_overlap
-from gpt4scene.benchmarks.run import question_key
 from gpt4scene.benchmarks.sample import BenchmarkSample
+from gpt4scene.evaluation.run import question_key
 from gpt4scene.prompting import prompts
 from gpt4scene.prompting.conversation import Conversation, Message, Text
 from gpt4scene.prompting.questions import Question

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.run import Run
 from gpt4scene.benchmarks.sample import BenchmarkSample
+from gpt4scene.evaluation.run import Run
 
 
 def check_comparable(runs: Sequence[Run]) -> list[str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpt4scene.benchmarks.names import NAMES, benchmark_named
-from gpt4scene.benchmarks.protocol_meanings import MEANINGS, protocol_meaning
-from gpt4scene.benchmarks.published import MARKS, all_published, published_numbers
+from gpt4scene.evaluation.protocol_meanings import MEANINGS, protocol_meaning
+from gpt4scene.evaluation.published import MARKS, all_published, published_numbers
 
 ROOT = Path(__file__).parents[1]
 THERE = [name for name in NAMES if importlib.util.find_spec(f"gpt4scene.benchmarks.{name}") is not None]
@@ -64,4 +64,4 @@ def test_the_highest_comes_first() -> None:
 
 def test_the_file_is_in_the_distribution() -> None:
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
-    assert "published.json" in data["gpt4scene.benchmarks"]
+    assert "published.json" in data["gpt4scene.evaluation"]

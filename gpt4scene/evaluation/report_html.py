@@ -5,11 +5,11 @@ from datetime import date
 from html import escape
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.comparison import Comparison
-from gpt4scene.benchmarks.plots import metrics_svg, types_svg
-from gpt4scene.benchmarks.report_blocks import Block, Figure, Heading, Paragraph, Points, Table
-from gpt4scene.benchmarks.report_content import report_blocks, title
-from gpt4scene.benchmarks.report_text import plain
+from gpt4scene.evaluation.comparison import Comparison
+from gpt4scene.evaluation.plots import metrics_svg, types_svg
+from gpt4scene.evaluation.report_blocks import Block, Figure, Heading, Paragraph, Points, Table
+from gpt4scene.evaluation.report_content import report_blocks, title
+from gpt4scene.evaluation.report_text import plain
 
 _TEXT_MOST = 400
 _UNBROKEN_MOST = 36

@@ -12,13 +12,13 @@ import pytest
 from compared_runs import run_of, samples_of, scores_of
 
 from bev.errors import UserError
-from gpt4scene.benchmarks import report_files
-from gpt4scene.benchmarks.comparison import Comparison, compare
-from gpt4scene.benchmarks.plots import metrics_svg, types_svg
-from gpt4scene.benchmarks.report_files import write_report
-from gpt4scene.benchmarks.report_html import report_html
-from gpt4scene.benchmarks.report_markdown import escaped, markdown_table, report_markdown
-from gpt4scene.benchmarks.report_text import LABEL_MOST, labels, plain
+from gpt4scene.evaluation import report_files
+from gpt4scene.evaluation.comparison import Comparison, compare
+from gpt4scene.evaluation.plots import metrics_svg, types_svg
+from gpt4scene.evaluation.report_files import write_report
+from gpt4scene.evaluation.report_html import report_html
+from gpt4scene.evaluation.report_markdown import escaped, markdown_table, report_markdown
+from gpt4scene.evaluation.report_text import LABEL_MOST, labels, plain
 from gpt4scene.metrics.metric import Metric, mean_metric
 
 DAY = date(2026, 11, 20)

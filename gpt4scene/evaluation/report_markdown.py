@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from datetime import date
 
-from gpt4scene.benchmarks.comparison import Comparison
-from gpt4scene.benchmarks.report_blocks import Block, Heading, Paragraph, Points, Table
-from gpt4scene.benchmarks.report_content import pairs_table, report_blocks, scores_table, title
-from gpt4scene.benchmarks.report_text import plain
+from gpt4scene.evaluation.comparison import Comparison
+from gpt4scene.evaluation.report_blocks import Block, Heading, Paragraph, Points, Table
+from gpt4scene.evaluation.report_content import pairs_table, report_blocks, scores_table, title
+from gpt4scene.evaluation.report_text import plain
 
 _SPECIAL = re.compile(r"[\\`*<>|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w)|://|(?<=www)\.")
 _LINE_START = re.compile(r"^(?:[#+=-]|\d+(?=[.)]))")

@@ -11,10 +11,10 @@ import pytest
 from fake_benchmark import write_questions
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.answer_file import ReadyAnswers, answer_paths, read_answers
-from gpt4scene.benchmarks.evaluation import open_split
-from gpt4scene.benchmarks.ready_runs import part_answered
 from gpt4scene.benchmarks.sample import Prediction
+from gpt4scene.evaluation.answer_file import ReadyAnswers, answer_paths, read_answers
+from gpt4scene.evaluation.evaluation import open_split
+from gpt4scene.evaluation.ready_runs import part_answered
 
 pytest_plugins = ["fake_benchmark"]
 pytestmark = pytest.mark.usefixtures("fake")

@@ -6,13 +6,13 @@ from datetime import date
 from importlib.metadata import version
 from typing import Any, Literal
 
-from gpt4scene.benchmarks.comparison import SIGNIFICANT, Comparison, Estimate, Pair
 from gpt4scene.benchmarks.names import benchmark_named
-from gpt4scene.benchmarks.protocol_meanings import protocol_meaning
-from gpt4scene.benchmarks.published_beside import published_blocks
-from gpt4scene.benchmarks.report_blocks import Block, Figure, Heading, Paragraph, Points, Table
-from gpt4scene.benchmarks.report_text import labels, plain
-from gpt4scene.benchmarks.run import Run
+from gpt4scene.evaluation.comparison import SIGNIFICANT, Comparison, Estimate, Pair
+from gpt4scene.evaluation.protocol_meanings import protocol_meaning
+from gpt4scene.evaluation.published_beside import published_blocks
+from gpt4scene.evaluation.report_blocks import Block, Figure, Heading, Paragraph, Points, Table
+from gpt4scene.evaluation.report_text import labels, plain
+from gpt4scene.evaluation.run import Run
 from gpt4scene.metrics.bootstrap import ENOUGH_SCENES, Interval
 
 _COLUMNS = 6

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from bev.errors import require
-from gpt4scene.benchmarks.comparison import Comparison, Estimate
-from gpt4scene.benchmarks.report_text import labels, plain
+from gpt4scene.evaluation.comparison import Comparison, Estimate
+from gpt4scene.evaluation.report_text import labels, plain
 
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#8A8A86")
 """Okabe and Ito's, which people with any kind of colour vision can tell apart."""
