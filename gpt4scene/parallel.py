@@ -187,6 +187,15 @@ def _begin(level: int) -> None:
     """What a worker does first: Ctrl-C is for the process that started it, which then ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=max(level, logging.WARNING) if level != logging.DEBUG else level, format="%(message)s")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Else workers of a run that was killed would stay for good, and write beside those of the next run."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

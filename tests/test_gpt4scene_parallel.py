@@ -116,3 +116,19 @@ def test_ctrl_c_ends_everybody(tmp_path: Path) -> None:
     assert err.rstrip().endswith("KeyboardInterrupt") and len(family) >= 2
     assert not psutil.wait_procs(family, timeout=10)[1]
     assert len(list(began.iterdir())) == 2
+
+
+def test_workers_of_a_run_that_is_killed_end_too(tmp_path: Path) -> None:
+    program = tmp_path / "long_work.py"
+    call = 'if __name__ == "__main__":\n    run_each(slow, range(9), names=[str(n) for n in range(9)], jobs=2)\n'
+    program.write_text(_LONG + call)
+    began = tmp_path / "began"
+    began.mkdir()
+    process = subprocess.Popen([sys.executable, str(program), str(began)])
+    until = time.monotonic() + 30
+    while len(list(began.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    assert len(family) >= 2 and not psutil.wait_procs(family, timeout=10)[1]
