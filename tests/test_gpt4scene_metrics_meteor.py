@@ -31,6 +31,7 @@ def scores() -> MeteorScores:
         ("", ["a bed"]),
         ("|||", ["SCORE ||| a ||| b\nEVAL ||| 1 2", ""]),
         ("\ud800 \x00 \x0b", ["||||", "\n"]),
+        ("a brown ||| chair", ["the brown chair", "a chair"]),
         ("a brown chair", ["a brown chair"]),
     ]
     pairs = plain + broken
@@ -39,9 +40,10 @@ def scores() -> MeteorScores:
 
 @needs_java
 def test_no_text_puts_another_out_of_step(scores: MeteorScores) -> None:
-    assert np.isfinite(scores.values).all() and len(scores.values) == 9
+    assert np.isfinite(scores.values).all() and len(scores.values) == 10
     assert scores.values[3:6] == pytest.approx(scores.values[:3])
     assert scores.values[2] == 0 and scores.values[0] > 0.4
+    assert scores.values[-2] == pytest.approx(scores.values[0])
     assert scores.values[-1] == 1
 
 
