@@ -88,12 +88,10 @@ def caption_metrics(
 def _tokenised(
     candidates: Sequence[str], references: Sequence[Sequence[str]], tokenizer: Tokenizer
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Both in one pass, each text that comes several times only once."""
-    distinct = list(dict.fromkeys([*candidates, *(text for texts in references for text in texts)]))
-    tokenised = dict(zip(distinct, tokenize(distinct, tokenizer=tokenizer), strict=True))
-    return tuple(tokenised[text] for text in candidates), tuple(
-        tuple(tokenised[text] for text in texts) for texts in references
-    )
+    """The candidates in one pass and all references in another, as pycocoevalcap does: texts may hang on the next."""
+    flat = iter(tokenize([text for texts in references for text in texts], tokenizer=tokenizer))
+    truths = tuple(tuple(next(flat) for _ in texts) for texts in references)
+    return tuple(tokenize(candidates, tokenizer=tokenizer)), truths
 
 
 def _broken_lines(texts: Sequence[str], tokenizer: Tokenizer, meteor: bool) -> list[str]:

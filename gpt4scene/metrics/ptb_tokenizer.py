@@ -17,6 +17,8 @@ _BREAK = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 DROPPED = frozenset(["", "''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:;-", "--", "..."])
 """What pycocoevalcap leaves out after the tokenizer; brackets come out in lower case there, and so stay."""
 
+_LOOKS_ON = re.compile(rf"\.{GAP}*$")
+"""Of a line: what its last token is may depend on the next line."""
 _GAPS = re.compile(rf"{GAP}+")
 _PLAIN = re.compile(rf"([A-Za-z]{{2,}}(?:(?<=[^nN])n't|'(?:s|m|d|re|ve|ll))?)([,;:!?]?)(?={GAP}|\n)")
 """What NLTK splits as the Java program does: a word, a contraction, and one mark behind it."""
@@ -25,21 +27,40 @@ _PLAIN = re.compile(rf"([A-Za-z]{{2,}}(?:(?<=[^nN])n't|'(?:s|m|d|re|ve|ll))?)([,
 def ptb_tokenize(texts: Iterable[str]) -> list[str]:
     """Every text in lower case, its tokens apart by one space, without punctuation.
 
-    As pycocoevalcap 1.2 (tokenizer/ptbtokenizer.py) does with the Java program, but that each text stands for itself:
-    there, whether the full stop of "shaped like an L." belongs to the letter depends on how the next caption begins.
-    A fraction or phone number with a space in it comes out with a no-break space, as there. Other differences were only
+    As pycocoevalcap 1.2 (tokenizer/ptbtokenizer.py) does with the Java program, which reads all texts as the lines of
+    one: whether the full stop of "shaped like an L." belongs to the letter depends on how the next text begins. A
+    fraction or phone number with a space in it comes out with a no-break space, as there. Other differences were only
     found in letters that Unicode got after the program was written, and in vowel signs of South Asian scripts.
 
     Raises:
         UserError: NLTK is missing.
     """
     split = cache(require("nltk.tokenize", "eval").NLTKWordTokenizer().tokenize)
-    return [" ".join(_tokens(_BREAK.sub(" ", text) + "\n", split)) for text in texts]
+    return list(_tokenised(texts, split))
 
 
-def _tokens(text: str, split_plain: Callable[[str], list[str]]) -> Iterator[str]:
-    at = 0
-    while at < len(text) - 1:
+def _tokenised(texts: Iterable[str], split: Callable[[str], list[str]]) -> Iterator[str]:
+    lines = [f"{_BREAK.sub(' ', text)}\n" for text in texts]
+    following, then = [""] * len(lines), ""
+    for at in range(len(lines) - 1, -1, -1):
+        following[at] = then
+        # empty lines are looked over, but not by every rule
+        then = f" {then}" if then and not lines[at].strip() else lines[at]
+    # many texts of a benchmark come several times
+    known: dict[tuple[str, str], str] = {}
+    for line, then in zip(lines, following, strict=True):
+        pair = (line, then if _LOOKS_ON.search(line) else "")
+        if pair not in known:
+            known[pair] = " ".join(_tokens(line, split, before=pair[1]))
+        yield known[pair]
+
+
+def _tokens(line: str, split_plain: Callable[[str], list[str]], *, before: str) -> Iterator[str]:
+    """The tokens of a line that stands before another one, or before nothing that matters."""
+    # between words of one line the program decides as it does from line to line
+    text = f"{line[:-1]} {before}" if before else line
+    at, end = 0, len(line) - 1
+    while at < end:
         if gap := _GAPS.match(text, at):
             at = gap.end()
         elif plain := _PLAIN.match(text, at):
@@ -62,12 +83,11 @@ def ptb_tokenize_by_java(texts: Sequence[str]) -> list[str]:
     lines = [_BREAK.sub(" ", text) for text in texts]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "captions.txt")
-        # the dash keeps the program from looking on into the next text
-        path.write_text("".join(f"{line}\n-\n" for line in lines), encoding="utf-8", errors="replace", newline="")
+        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace", newline="")
         done = subprocess.run(
             [find_java(), *program, "-preserveLines", "-lowerCase", str(path)], capture_output=True, check=False
         )
-    tokens = done.stdout.decode("utf-8", "replace").split("\n")[:-1:2]
+    tokens = done.stdout.decode("utf-8", "replace").split("\n")[:-1]
     if done.returncode or len(tokens) != len(lines):
         said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
         raise UserError(f"Stanford's tokenizer gave {len(tokens)} lines for {len(lines)} texts: {said[:200]}")
