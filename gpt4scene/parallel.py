@@ -6,11 +6,12 @@ import os
 import signal
 import socket
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,12 @@ _KILLED = (
     "its process was killed or crashed (the system does so where memory runs out: fewer --jobs need less); the same"
     " command again does it anew"
 )
+_NOT_BEGUN = (
+    'no process could be begun for it; a script that starts processes does so under `if __name__ == "__main__":`, and'
+    " each needs memory of its own"
+)
+_END_S = 5.0
+"""How long a process that was asked to end may take."""
 _WAKE_S = 0.5
 """How long to wait at a time, so that Ctrl-C is heard."""
 _KNOCK_S = 10.0
@@ -71,18 +78,22 @@ def run_each(
         One for each item, in their order.
 
     Raises:
-        UserError: `jobs` is out of range; Ray is not installed, or no such cluster answers.
+        UserError: `jobs` is out of range; no process begins; Ray is not installed, or no such cluster answers.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # a process of an outer call, which loads a script that calls this without a guard; that call says so
+        raise SystemExit(1)
     if len(names) != len(items):
         raise ValueError(f"{len(items)} items have {len(names)} names")
     if jobs < (0 if ray else 1):
         raise UserError(f"--jobs {jobs}: must be 1 or more")
     ending = _on_ray(function, items, jobs, ray) if ray else _in_processes(function, items, jobs)
     found: dict[int, Done[Result]] = {}
-    for position, result, error in ending:
-        found[position] = done = Done(names[position], result, error)
-        if on_done is not None:
-            on_done(done)
+    with closing(ending):  # at once, whatever breaks the loop
+        for position, result, error in ending:
+            found[position] = done = Done(names[position], result, error)
+            if on_done is not None:
+                on_done(done)
     return [found[position] for position in range(len(items))]
 
 
@@ -102,16 +113,20 @@ def _outcome(function: Callable[[Item], Result], item: Item) -> tuple[Result | N
         return function(item), ""
     except UserError as error:
         return None, " ".join(str(error).split())
-    except Exception as error:  # noqa: BLE001  whatever is wrong with one item may not end the others
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever is wrong with one item may not end the others
         logger.debug("%s", traceback.format_exc())
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        said = " ".join(str(error).split())[:300]
-        return None, f"{type(error).__name__}: {said} (at {os.path.basename(last.filename)}:{last.lineno})"  # noqa: PTH119
+        return None, _line_of(error)
+
+
+def _line_of(error: BaseException) -> str:
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said} (at {os.path.basename(last.filename)}:{last.lineno})"  # noqa: PTH119
 
 
 def _in_processes(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int
-) -> Iterator[tuple[int, Result | None, str]]:
+) -> Generator[tuple[int, Result | None, str], None, None]:
     lanes = min(jobs, len(items))
     if not lanes:
         return
@@ -142,19 +157,27 @@ class _Crew:
         self._all: set[ProcessPoolExecutor] = set()
         self._lock = threading.Lock()
         self._ended = False
+        self._worked = False
 
     def call(self, function: Callable[[Item], Result], item: Item) -> tuple[Result | None, str]:
         """Call in the process of the thread's lane, which is started anew where it died."""
         lane = self._lane()
         if lane is None:
             return None, "interrupted"
+        begun = False
         try:
+            begun = lane.submit(os.getpid).result() > 0
+            self._worked = True
             return lane.submit(_outcome, function, item).result()
-        except BrokenProcessPool:
+        except BrokenProcessPool as error:
             self._own.lane = None
             with self._lock:
                 self._all.discard(lane)
-            return None, _KILLED
+            if not begun and not self._worked:
+                raise UserError(_NOT_BEGUN) from error
+            return None, _KILLED if begun else _NOT_BEGUN
+        except Exception as error:  # noqa: BLE001  the item or the result does not travel by pickle
+            return None, _line_of(error)
 
     def _lane(self) -> ProcessPoolExecutor | None:
         lane = getattr(self._own, "lane", None)
@@ -174,13 +197,20 @@ class _Crew:
         with self._lock:
             self._ended = True
             lanes, self._all = self._all, set()
-        processes = [process for lane in lanes for process in (lane._processes or {}).values()]
+        started = [lane._processes or {} for lane in lanes]
         for lane in lanes:
             lane.shutdown(wait=False, cancel_futures=True)
+        # only now, when none can be added any more
+        processes = [process for each in started for process in list(each.values())]
         for process in processes:
             process.terminate()
+        until = time.monotonic() + _END_S
         for process in processes:
-            process.join()
+            process.join(max(0.0, until - time.monotonic()))
+        for process in processes:
+            if process.is_alive():  # native code may put the signal off
+                process.kill()
+                process.join()
 
 
 def _begin(level: int) -> None:
@@ -212,7 +242,7 @@ def _threads_shared(lanes: int) -> Iterator[None]:
 
 def _on_ray(
     function: Callable[[Item], Result], items: Sequence[Item], jobs: int, address: str
-) -> Iterator[tuple[int, Result | None, str]]:
+) -> Generator[tuple[int, Result | None, str], None, None]:
     # nothing is told to anybody; read when Ray is imported
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cluster = require("ray", "ray")

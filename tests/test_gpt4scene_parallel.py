@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -67,6 +68,44 @@ def test_errors_that_do_not_travel_are_told_all_the_same() -> None:
     assert [one.error[:14] for one in run_each(_odd, [1, 2], names=["a", "b"])] == ["_Odd: 1 and 1 ", "_Odd: 2 and 2 "]
 
 
+def _strange(number: int) -> object:
+    if number == 1:
+        sys.exit(3)
+    return (lambda: number) if number == 2 else number
+
+
+def test_what_ends_a_process_or_does_not_travel_stops_no_other() -> None:
+    done = run_each(_strange, [1, 2, 3], names=["a", "b", "c"])
+    assert done[0].error.startswith("SystemExit: 3 (at ")
+    assert "pickle" in done[1].error
+    assert done[2] == Done("c", 3)
+    mixed: list[Any] = [lambda: 1, 5]
+    unsent = run_each(_strange, mixed, names=["a", "b"])
+    assert "pickle" in unsent[0].error and unsent[1] == Done("b", 5)
+
+
+def test_what_is_told_to_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: Done[tuple[int, str]]) -> None:
+        raise OSError("nobody listens")
+
+    with pytest.raises(OSError, match="nobody listens"):
+        run_each(_ids, range(9), names=list("abcdefghi"), jobs=2, on_done=full)
+    ours = psutil.Process().children(recursive=True)
+    assert not [child for child in ours if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    program = tmp_path / "no_guard.py"
+    program.write_text(
+        "from gpt4scene.parallel import run_each\n"
+        "try:\n    run_each(abs, [1, 2, 3], names=list('abc'), jobs=2)\n"
+        "except Exception as error:\n    print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, str(program)], capture_output=True, text=True, timeout=60)
+    assert ended.stdout.startswith("no process could be begun for it; a script that starts processes")
+    assert ended.stdout.count("\n") == 1 and ended.stderr == ""
+
+
 def test_jobs_are_processes_that_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     found = [one.result or (0, "") for one in run_each(_ids, range(6), names=list("abcdef"), jobs=2)]
@@ -92,6 +131,7 @@ def test_no_cluster_is_one_line(address: str) -> None:
 _LONG = """
 import sys, time
 from pathlib import Path
+from typing import Any
 sys.path.insert(0, "tests")
 from gpt4scene.parallel import run_each
 def slow(number):
