@@ -56,6 +56,8 @@ def differences(found: Any, expected: Any, *, tolerance: float = 1e-6, path: str
 def check_file(name: str, checks: Mapping[str, Callable[[Any], list[str]]], *, context: tuple[str, ...] = ()) -> int:
     """Run a check on every case of every key of a fixture file; says what differs, and how many cases there were.
 
+    A file may have no cases of a key, but must have some, and no key that nothing checks.
+
     Args:
         name: of the file.
         checks: by key: from one case to what differs. Of a key that holds an object, the cases are its items as
@@ -68,7 +70,7 @@ def check_file(name: str, checks: Mapping[str, Callable[[Any], list[str]]], *, c
     wrong: list[str] = []
     count = 0
     for key, check in checks.items():
-        cases = content[key]
+        cases = content.get(key, [])
         for position, case in enumerate(cases.items() if isinstance(cases, dict) else cases):
             label = case.get("id", position) if isinstance(case, dict) else position
             wrong += [f"{key}[{label}]{line}" for line in check(case)]

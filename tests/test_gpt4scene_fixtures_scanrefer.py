@@ -38,7 +38,7 @@ class Cases:
                 strict=True,
             )
         )
-        self.items = {case["id"]: case["items"] for case in content["gpt4scene_sets"]}
+        self.items = {case["id"]: case["items"] for case in content.get("gpt4scene_sets", [])}
 
     def sample(self, number: int, scene: str, id: int) -> BenchmarkSample:
         # where nothing is annotated the official server rows say it themselves
@@ -95,6 +95,8 @@ class Cases:
         return differences(found, case["expected"])
 
     def m3dref(self, case: Mapping[str, Any]) -> list[str]:
+        if case["id"] not in self.items:  # its questions are those of another file
+            return []
         if is_error(case["expected"]):
             return self.fails(self.items[case["id"]], "m3dref")
         report = self.report(self.items[case["id"]], "m3dref")
@@ -112,11 +114,13 @@ class Cases:
             sample.id: Prediction(extra={key: row[key] for key in told})
             for sample, row in zip(samples, rows, strict=True)
         }
-        if is_error(case["expected"]):
+        if is_error(case["expected"]) and not rows:
             with pytest.raises(UserError, match="no questions"):
                 score(samples, answers, objects=self.objects)
             return []
         report = score(samples, answers, objects=self.objects)
+        if is_error(case["expected"]):
+            return [] if report.flags else [": nothing is flagged"]
         return differences(official_table(report), case["expected"])
 
 
