@@ -28,7 +28,6 @@ from dataset_rooms import (
 
 from gpt4scene.cli.main import main
 from gpt4scene.datasets.dataset_info import check_dataset
-from gpt4scene.datasets.shards import Shards
 from gpt4scene.prompting.conversation_file import read_conversations, read_samples, write_samples, write_sharegpt
 
 QUICK = ("--preset", "default", "--size", "224x168/28", "--jobs", "1")
@@ -276,66 +275,6 @@ def test_splits_that_share_scenes_are_an_error(
     # as the message says
     assert main(_command(own_rooms, tmp_path / "out", "--without", TRAIN_SCENES[1])) == 0
     assert {sample.scene for sample in read_samples(tmp_path / "out" / "train.jsonl")} == {TRAIN_SCENES[0]}
-
-
-def test_a_scene_whose_inputs_cannot_be_read_stops_no_other(
-    own_rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    document, read = own_rooms / "scenes" / TRAIN_SCENES[0] / "scene.json", Path.read_bytes
-
-    def forbidden(path: Path) -> bytes:
-        if path == document:
-            raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return read(path)
-
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
-    with pytest.raises(SystemExit):
-        main(_command(own_rooms, tmp_path / "out"))
-    told = capsys.readouterr().out
-    assert f"failed: {TRAIN_SCENES[0]}: {document}: cannot be read (Permission denied)" in told
-    assert "1 of 3 scenes failed" in told
-    monkeypatch.undo()
-    assert main(_command(own_rooms, tmp_path / "out")) == 0
-    assert "(2 of 3 scenes were there already)" in capsys.readouterr().out
-
-
-def test_names_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("a room [1].b", "Küche – 2", "日本")
-    write_rooms(tmp_path / "scenes", names)
-    write_annotations(tmp_path / "annotations", names[:2], names[2:])
-    write_attributes(tmp_path, names)
-    # no UTF-8 in an id, and in a question that cannot be asked then
-    rows = [row for scene in names[:2] for row in scanqa_rows(scene, "train")]
-    rows[0]["question_id"], rows[1]["question"] = "odd \ud800 id", "lone \udc80?"
-    rows[2]["question"], rows[2]["answers"] = "Is an <image> \u2028 \0 {there} <\\image>?", ["<image>", "a\x85b \udfff"]
-    (tmp_path / "annotations" / "ScanQA_v1.0_train.json").write_text(json.dumps(rows))
-    out = tmp_path / "out"
-    assert main(_command(tmp_path, out, "--shard-mb", "0.001")) == 0
-    assert "scanqa train: 1: cannot be asked (" in capsys.readouterr().out
-    samples = read_samples(out / "train.jsonl")
-    assert {sample.scene for sample in samples} == set(names[:2])
-    assert read_conversations(out / "train.sharegpt.json") == samples
-    shards = Shards(out / "train.index.json")
-    assert list(shards.ids) == [sample.id for sample in samples]
-    assert shards.sample("scanqa/train/odd \ud800 id/1", images=False) in samples
-    assert Shards(out / "val.index.json").image(str(out / "images" / names[2] / "bev.jpg"))
-
-
-def test_another_annotation_of_a_scan_is_noticed(
-    rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = ("a [1]", "b")
-    write_rooms(tmp_path / "scenes", names)
-    write_annotations(tmp_path / "annotations", names[:1], names[1:])
-    for name in names:
-        write_scannet(tmp_path / "scenes" / name, tmp_path / "scans" / name, first=0)
-    command = [*_command(tmp_path, tmp_path / "out"), "--attributes", "--scans", str(tmp_path / "scans")]
-    assert main(command) == 0
-    annotation = tmp_path / "scans" / names[0] / f"{names[0]}.aggregation.json"
-    annotation.write_text(annotation.read_text().replace("thing", "stuff"))
-    capsys.readouterr()
-    assert main(command) == 0
-    assert "(1 of 2 scenes were there already)" in capsys.readouterr().out
 
 
 def test_annotations_may_lie_in_a_folder_for_each_benchmark(own_rooms: Path, built: Path, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,7 +119,7 @@ def build_dataset(
     """
     drawn = drawn_at(recipe.size)
     loaded = load_annotations(recipe)
-    check_splits(loaded)
+    check_splits(loaded, recipe.without)
     with claim_dataset(out):
         works, dropped = plan(recipe, loaded, drawn, out)
         keys, failed = _keys(works)
@@ -185,8 +185,8 @@ def load_annotations(recipe: Recipe) -> list[Asked]:
     return loaded
 
 
-def check_splits(loaded: Sequence[Asked]) -> None:
-    """Make sure that no scene is in two splits.
+def check_splits(loaded: Sequence[Asked], without: Collection[str] = ()) -> None:
+    """Make sure that no scene is in two splits, but for those that are left out.
 
     Raises:
         UserError: one is; names it, and where it is asked about.
@@ -195,7 +195,7 @@ def check_splits(loaded: Sequence[Asked]) -> None:
     shared: dict[str, tuple[Asked, Asked]] = {}
     for asked in loaded:
         for scene in dict.fromkeys(sample.scene for sample in asked.samples):
-            if first.setdefault(scene, asked).split != asked.split:
+            if scene not in without and first.setdefault(scene, asked).split != asked.split:
                 shared.setdefault(scene, (first[scene], asked))
     if shared:
         told = [f"{scene} ({a.task} {a.split}, {b.task} {b.split})" for scene, (a, b) in sorted(shared.items())]
@@ -289,6 +289,8 @@ def _keys(works: Sequence[SceneWork]) -> tuple[dict[str, str], dict[str, str]]:
             keys[work.name] = work.key()
         except UserError as error:
             failed[work.name] = str(error)
+        except OSError as error:
+            failed[work.name] = f"{error.filename}: cannot be read ({error.strerror}); it is an input of this scene"
     return keys, failed
 
 

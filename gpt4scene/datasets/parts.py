@@ -4,6 +4,7 @@
 `part.json`, which comes last: only with it, and with files of the sizes that it names, does a part count as done.
 """
 
+import glob
 import hashlib
 import json
 import shutil
@@ -81,7 +82,7 @@ class SceneWork:
         inputs = [_state(files), _state((self.folder / "frames").glob("*.jpg"))]
         if self.needs_objects and self.objects is None:
             assert self.scans is not None
-            annotated = find_scan(self.name, self.scans).glob(f"{self.name}*")
+            annotated = find_scan(self.name, self.scans).glob(f"{glob.escape(self.name)}*")
             inputs.append(_state(path for path in annotated if path.suffix in _ANNOTATION_ENDINGS))
         asked = [[each.task, each.split, *(replace(one, where="") for one in each.samples)] for each in self.asked]
         parts = [_PART, version("gpt4scene"), hashlib.sha256(document).hexdigest(), inputs, repr(asked)]

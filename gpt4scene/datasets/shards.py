@@ -53,7 +53,7 @@ def shard_writers(
         name = f"{split}-{number:06d}.tar"
         writers[name] = _shard_writer(out, group, split, name, index)
     writers[f"{split}.index.json"] = lambda path: path.write_bytes(
-        f"{json.dumps(index, ensure_ascii=False)}\n".encode()
+        f"{json.dumps(index, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
     )
     return writers
 
