@@ -13,6 +13,7 @@ from gpt4scene.datasets.dropped import dropped_rows, merged_rows, told
 from gpt4scene.datasets.templates import answer_text, description_text, pick, wordings
 from gpt4scene.datasets.training_samples import Asked, SceneSamples, scene_samples
 from gpt4scene.prompting.named_ids import read_ids
+from gpt4scene.prompting.prompts import Expect
 from gpt4scene.prompting.questions import Question
 from gpt4scene.prompting.shown import Shown, show
 from gpt4scene.vlm.protocol import ViewSize
@@ -42,7 +43,7 @@ def _made(shown: Shown, *samples: BenchmarkSample, split: str = "train", **optio
     return scene_samples([Asked("bench", split, samples)], shown, options.pop("objects"), **options)
 
 
-def _grounding(id: str, *ids: int, expect="any", text: str = "a thing") -> BenchmarkSample:
+def _grounding(id: str, *ids: int, expect: Expect = "any", text: str = "a thing") -> BenchmarkSample:
     return _sample(id, Question(text, "ground", expect=expect), ids=ids)
 
 
@@ -214,6 +215,7 @@ def test_answers(annotated: str, target: str) -> None:
         ("there is a chair . it is brown .", "There is a chair. It is brown."),
         ("a shelf, e.g. for books; it is 1.5 m high", "A shelf, e.g. for books; it is 1.5 m high."),
         ("is it here ? yes !", "Is it here? Yes!"),
+        ("it is .5 m high , and wide . . .", "It is .5 m high, and wide..."),
         ("", ""),
     ],
 )

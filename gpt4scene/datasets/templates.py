@@ -5,6 +5,7 @@ same form of an answer, so that every answer is read by the same code.
 """
 
 import hashlib
+import re
 
 from gpt4scene.prompting import prompts
 from gpt4scene.prompting.object_ids import format_id
@@ -124,8 +125,7 @@ def answer_text(answer: str) -> str:
 def description_text(description: str) -> str:
     """An annotated description as a model is to give it: sentences with capital letters, without space before stops."""
     words = " ".join(description.split())
-    for stop in ".,;:!?":
-        words = words.replace(f" {stop}", stop)
+    words = re.sub(r" ([.,;:!?]+)(?= |$)", r"\1", words)  # not that of ".5 m"
     return answer_text(_capitalized(words)) if words and words[-1] not in "!?" else _capitalized(words)
 
 
