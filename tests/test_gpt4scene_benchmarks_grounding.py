@@ -447,6 +447,18 @@ def test_rows_without_a_prompt_are_taken_in_order(one: list[BenchmarkSample]) ->
         scanrefer.read_predictions([*plain, plain[0]], one)
 
 
+@pytest.mark.parametrize("name", ["scanrefer", "multi3drefer"])
+def test_rows_of_another_benchmark_about_the_same_objects_are_refused(
+    name: str, one: list[BenchmarkSample], many: list[BenchmarkSample]
+) -> None:
+    samples = one if name == "scanrefer" else many
+    rows = chunk(samples, {sample.id: "brown" for sample in samples}, range(len(samples)))
+    asked = [row | {"prompt": "What color is it? Answer in a word."} for row in rows]
+    with pytest.raises(UserError, match=r"row 1: its prompt 'What color .* holds no description of this split"):
+        benchmark_named(name).read_predictions(asked, samples)
+    assert benchmark_named(name).read_predictions([*asked[1:], rows[0]], samples)
+
+
 def test_a_description_within_a_longer_one_is_not_taken_for_it(tmp_path: Path) -> None:
     rows = [described(0, "chair", 0, text="a chair"), described(0, "chair", 1, text="a chair by the wall")]
     write(tmp_path, "ScanRefer_filtered_val.json", rows)

@@ -360,6 +360,12 @@ def test_a_situation_may_be_told_in_other_words(tmp_path: Path) -> None:
         sqa3d.read_predictions([gpt4scene_row("scene0001_00", "I fly. What is behind me?", "x", [])], samples)
 
 
+def test_rows_with_a_situation_are_not_scanqas(tmp_path: Path) -> None:
+    row = {"scene_id": "scene0001_00", "situation": "I sit.", "question": "What color is the chair?", "answer": "red"}
+    with pytest.raises(UserError, match="row 1: tells a situation, and no question of this split about 'scene0001_00'"):
+        scanqa.read_predictions([row], scanqa_samples(tmp_path))
+
+
 def test_sqa3ds_own_rows_and_questions_that_are_asked_twice(tmp_path: Path) -> None:
     asked = [*ASKED, dict(ASKED[0], question_id=14), dict(ASKED[0], question_id=15)]
     elsewhere = {"x": 9, "y": 9, "z": 0}

@@ -218,6 +218,7 @@ def test_logs_of_lmms_eval_and_of_thinking_in_space_are_read(tmp_path: Path) -> 
         ([{"doc_id": 0, "target": "5", "filtered_resps": "4"}], "entry 1: does not say which question"),
         ([{"doc_id": 0, "target": "4", "filtered_resps": "4"}] * 2, "entry 2: answers the question '1' once more"),
         ([{"doc_id": 0, "target": "4", "filtered_resps": None}], "entry 1: its response is no text"),
+        ([{"doc_id": 0, "target": "A", "filtered_resps": "A", "mmsi": {"id": 1}}], "1 of 1 entries tell other truths"),
     ],
 )
 def test_logs_that_cannot_be_matched_are_refused(tmp_path: Path, lines: Any, message: str) -> None:

@@ -132,11 +132,30 @@ def test_rows_of_eval_say_which_part_they_are(tmp_path: Path) -> None:
     part = part_answered("a", ready, opened)
     assert part.scope.text() == "2 of 4 questions (seed 5)" and len(part.samples) == 2
     assert ready.predictions["q1"].text == "table"  # what was scored of the text
-    with pytest.raises(UserError, match="the answers are to fake, split val"):
+    with pytest.raises(UserError, match="the answer to 'q1' is to fake, split val, and not to scanqa"):
         part_answered("a", ready, replace(opened, name="scanqa"))
+    of_two = _read(tmp_path, ("a.jsonl", [_row("q1"), _row("q2", benchmark="scanqa")]))
+    with pytest.raises(UserError, match="the answer to 'q2' is to scanqa, split val, and not to fake"):
+        part_answered("a", of_two, opened)
     mixed = _read(tmp_path, ("a.jsonl", [_row("q1"), _row("q2", scope=_row("q2")["scope"] | {"seed": 6})]))
     with pytest.raises(UserError, match="different parts of the split"):
         part_answered("a", mixed, opened)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"benchmark": None}, "'benchmark' must be str, is null"),
+        ({"scope": 3}, "'scope' must be dict, is 3"),
+        ({"scope": {"asked": 2, "seed": 0}}, "row 1, scope: has no 'without_scenes'"),
+        ({"cost_usd": "much"}, "'cost_usd' must be int or float or NoneType"),
+        ({"usage": [1]}, "'usage' must be dict or NoneType"),
+    ],
+)
+def test_a_damaged_row_of_eval_is_told_in_a_line(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError) as raised:
+        _read(tmp_path, ("a.jsonl", [_row("q1", **changed)]))
+    assert words in str(raised.value) and "a.jsonl, row 1" in str(raised.value)
 
 
 def test_a_limit_leaves_out_answers_to_other_questions_of_the_split_only(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def match_texts(
     """The answers of rows as Chat-Scene and GPT4Scene write them, which do not say which description they are to.
 
     A row tells the scene and the objects that are asked for. Of several descriptions of the same it is the one that its
-    prompt quotes; rows whose prompt quotes none are taken in the order of the annotation.
+    prompt quotes; rows whose prompt quotes none are taken in the order of the annotation, if others' prompts do.
 
     Args:
         rows: {"scene_id", "gt_id", "pred", "prompt", ...}.
@@ -116,7 +116,8 @@ def match_texts(
         sample_key: the same of a sample.
 
     Raises:
-        UserError: a row is to none of the samples, or there are more rows than descriptions.
+        UserError: a row is to none of the samples, there are more rows than descriptions, or all rows have prompts and
+            none of these quotes a description.
     """
     of_key: dict[Hashable, list[BenchmarkSample]] = {}
     for sample in samples:
@@ -136,6 +137,11 @@ def match_texts(
             claim(found, quoted[0].id, prediction, where)
         else:
             unquoted.append((key, prediction, where))
+    if len(unquoted) == len(rows) and all(row.get("prompt") for row, _ in rows):
+        raise UserError(
+            f"{unquoted[0][2]}: its prompt {str(rows[0][0]['prompt'])[:80]!r} holds no description of this split, and"
+            " no other row's does; are they of another benchmark?"
+        )
     for key, prediction, where in unquoted:
         left = [sample for sample in of_key[key] if sample.id not in found]
         claim(found, (left or of_key[key])[0].id, prediction, where)

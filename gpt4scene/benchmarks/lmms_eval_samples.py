@@ -27,23 +27,39 @@ def read_logged_samples(
         ids_of: finds a logged row's id.
 
     Raises:
-        UserError: a line names no question, or one that an earlier line has answered; or holds no text.
+        UserError: a line names no question, or one that an earlier line has answered, or holds no text; or most lines
+            tell other truths than the questions of their ids have, since benchmarks number their questions alike.
     """
     lines = content.get("logs") if isinstance(content, Mapping) else content
     if not isinstance(lines, list) or not lines or not all(_is_logged(line) for line in lines):
         return None
-    known = {sample.id for sample in samples}
+    known = {sample.id: sample for sample in samples}
+    others: list[str] = []
     answers: dict[str, Prediction] = {}
     for number, line in enumerate(lines, start=1):
         id = _id_in(line, samples, known, ids_of, number)
         if id in answers:
             raise UserError(f"answers, entry {number}: answers the question {id!r} once more; keep one of the two")
         answers[id] = Prediction(_text_in(line, number))
+        if id in known and not _has_truth(line, known[id]):
+            others.append(f"entry {number} has {str(line['target'])[:40]!r} for {id!r}")
+    if 2 * len(others) > len(lines):
+        raise UserError(
+            f"answers: {len(others)} of {len(lines)} entries tell other truths than this benchmark's questions of these"
+            f" ids have ({others[0]}); are they of another benchmark or split?"
+        )
     return answers
 
 
 def _is_logged(line: Any) -> bool:
     return isinstance(line, Mapping) and "doc_id" in line and ("filtered_resps" in line or "resps" in line)
+
+
+def _has_truth(line: Mapping[str, Any], sample: BenchmarkSample) -> bool:
+    """Whether the truth that a line tells, if it does, is the question's: its letter, or what the row has for it."""
+    told = line.get("target")
+    truths = [*sample.answers, *(str(sample.row[key]) for key in ("ground_truth", "answer") if key in sample.row)]
+    return not isinstance(told, str | int | float) or not truths or str(told) in truths
 
 
 def _text_in(line: Mapping[str, Any], number: int) -> str:
@@ -56,7 +72,11 @@ def _text_in(line: Mapping[str, Any], number: int) -> str:
 
 
 def _id_in(
-    line: Mapping[str, Any], samples: Sequence[BenchmarkSample], known: set[str], ids_of: IdsOf, number: int
+    line: Mapping[str, Any],
+    samples: Sequence[BenchmarkSample],
+    known: Mapping[str, BenchmarkSample],
+    ids_of: IdsOf,
+    number: int,
 ) -> str:
     logged = [id for row in _rows_in(line) for id in ids_of(row)]
     if logged:

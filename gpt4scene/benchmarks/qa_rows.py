@@ -126,6 +126,11 @@ class _Finder:
         # LEO's rows have a situation only of SQA3D
         prompt = " ".join(needed(row, key, str, where) for key in format.prompts if key in row or key != "situation")
         said = _said(prompt)
+        if row.get("situation") and not any(s.question.situation for s, _ in self._by_scene.get(scene, [])):
+            raise UserError(
+                f"{where}: tells a situation, and no question of this split about {scene[:60]!r} has one; are these the"
+                " answers of another benchmark?"
+            )
         asking = [(sample, asked) for sample, asked in self._by_scene.get(scene, []) if asked in said]
         # "is it red?" is also said by who asks "what is it, is it red?"; so with situations
         lengths = [(len(asked), _told(sample, said)) for sample, asked in asking]

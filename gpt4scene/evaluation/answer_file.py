@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 from bev.errors import UserError
-from gpt4scene.benchmarks.annotations import read_json
+from gpt4scene.benchmarks.annotations import needed, read_json
 from gpt4scene.benchmarks.names import Benchmark
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction
 from gpt4scene.evaluation.results import SCHEMA
@@ -16,6 +16,16 @@ EXAMPLE = '{"id": "val-scene0011-0", "answer": "brown"}'
 _OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 _THEIRS = ("prediction", "pred", "pred_response", "response", "answer_top10")
 """Where benchmarks' own repositories have what was answered; "answer" beside one of these is the truth."""
+_OF_RESULTS: dict[str, tuple[type, ...]] = {
+    "question_key": (str,),
+    "image_key": (str,),
+    "showing": (dict,),
+    "cost_usd": (int, float, type(None)),
+    "usage": (dict, type(None)),
+    "model": (str,),
+    "judge": (str,),
+}
+"""Of a row of `gpt4scene eval` what tables are made of, where it is there."""
 _ENDINGS = (".json", ".jsonl", ".ndjson")
 
 
@@ -80,6 +90,7 @@ def read_answers(paths: Sequence[Path], benchmark: Benchmark, samples: Sequence[
             id, prediction = _own_row(row, where)
             _claim(own, id, prediction, where)
             if row.get("schema") == SCHEMA:
+                _check_result(row, where)
                 rows[id] = row
     for path, content in _joined(foreign, samples):
         found = _theirs(path, content, benchmark, samples)
@@ -150,6 +161,18 @@ def _own_row(row: Mapping[str, Any], where: str) -> tuple[str, Prediction]:
     if not isinstance(extra, dict):
         raise UserError(f"{where}: 'extra' must be an object, is {str(extra)[:60]!r}")
     return str(id), Prediction(text, cast(Outcome, outcome), extra)
+
+
+def _check_result(row: Mapping[str, Any], where: str) -> None:
+    """Say which key of a row of `gpt4scene eval` is missing or damaged, before a table is made of it."""
+    for key in ("benchmark", "split"):
+        needed(row, key, str, where)
+    scope = needed(row, "scope", dict, where)
+    for key, kind in (("asked", int), ("seed", (int, type(None))), ("without_scenes", list)):
+        needed(scope, key, kind, f"{where}, scope")
+    for key, kinds in _OF_RESULTS.items():
+        if key in row:
+            needed(row, key, kinds, where)
 
 
 def _claim(own: dict[str, tuple[Prediction, str]], id: str, prediction: Prediction, where: str) -> None:

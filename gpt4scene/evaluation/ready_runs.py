@@ -49,12 +49,13 @@ def part_answered(
     Raises:
         UserError: rows of `gpt4scene eval` are of something else, or of several parts.
     """
+    for id, row in ready.rows.items():
+        if (row["benchmark"], row["split"]) != (opened.name, opened.split):
+            raise UserError(
+                f"{name}: the answer to {id!r} is to {row['benchmark']}, split {row['split']}, and not to"
+                f" {opened.name}, split {opened.split}; score answers as what they are"
+            )
     first: Mapping[str, Any] = next(iter(ready.rows.values()), {})
-    if first and (first["benchmark"], first["split"]) != (opened.name, opened.split):
-        raise UserError(
-            f"{name}: the answers are to {first['benchmark']}, split {first['split']}, and not to {opened.name}, split"
-            f" {opened.split}; score them as what they are"
-        )
     if any(row["scope"] != first["scope"] for row in ready.rows.values()):
         raise UserError(f"{name}: the rows are of runs over different parts of the split; give one run's rows alone")
     if limit is not None or not first:
