@@ -17,7 +17,7 @@ from gpt4scene.evaluation.comparison import Comparison, compare
 from gpt4scene.evaluation.plots import metrics_svg, types_svg
 from gpt4scene.evaluation.report_files import write_report
 from gpt4scene.evaluation.report_html import report_html
-from gpt4scene.evaluation.report_markdown import escaped, markdown_table, report_markdown
+from gpt4scene.evaluation.report_markdown import escaped, report_markdown
 from gpt4scene.evaluation.report_text import LABEL_MOST, labels, plain
 from gpt4scene.metrics.metric import Metric, mean_metric
 
@@ -101,7 +101,7 @@ def test_scores_stand_with_their_intervals_in_all_tables() -> None:
     assert one.interval is not None
     said = f"{one.value:.2f} [{one.interval.low:.1f}, {one.interval.high:.1f}]"
     page = _Page(report_html(found, on=DAY))
-    assert said in report_markdown(found, on=DAY) and said in page.text and said in markdown_table(found)
+    assert said in report_markdown(found, on=DAY) and said in page.text
     rows = _rows(report_markdown(found, on=DAY))
     assert ["type", "metric", "questions", "openai:gpt-4o", "local:tuned"] in rows
     assert [row[:3] for row in rows if row[0] == "route_planning"] == [["route_planning", "MRA", "44"]]
@@ -243,15 +243,14 @@ def test_without_matplotlib_a_page_says_what_brings_it(monkeypatch: pytest.Monke
 
 def test_names_cannot_break_markdown(evil: Comparison) -> None:
     text = report_markdown(evil, on=DAY)
-    for written in (text, markdown_table(evil)):
-        assert not set(written) & {"\x1b", "\u202e", "\x00"}
-        table: list[str] = []
-        for line in [*written.splitlines(), ""]:
-            if line.startswith("|"):
-                table.append(line)
-            elif table:
-                assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
-                table = []
+    assert not set(text) & {"\x1b", "\u202e", "\x00"}
+    table: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("|"):
+            table.append(line)
+        elif table:
+            assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
+            table = []
     assert "<" not in text and "](" not in text.replace(r"\](", "") and "http://" not in text
 
 

@@ -164,11 +164,10 @@ def _by_type(comparison: Comparison) -> list[Block]:
     return [Heading("By type of question"), table, Figure("types")]
 
 
-def pairs_table(comparison: Comparison, *, most_metrics: int | None = None) -> Table:
-    """A row for each pair of models and metric that is tested, or only for so many metrics."""
+def _pairs_table(comparison: Comparison) -> Table:
+    """A row for each pair of models and metric that is tested."""
     names = labels_of(comparison)
-    metrics = list(dict.fromkeys(pair.metric for pair in comparison.pairs))[:most_metrics]
-    rows = tuple(_pair_row(pair, names) for pair in comparison.pairs if pair.metric in metrics)
+    rows = tuple(_pair_row(pair, names) for pair in comparison.pairs)
     head = ("metric", "first", "second", "result", "difference", "p", "p, corrected", "shared questions")
     return Table(head, rows, texts=(0, 1, 2, 3))
 
@@ -182,7 +181,7 @@ def _pairs(comparison: Comparison) -> list[Block]:
         f" models are said to differ where the corrected one is below {SIGNIFICANT}. That no difference is shown does"
         " not mean that there is none."
     )
-    return [Heading("Models against each other"), pairs_table(comparison), Paragraph(note)]
+    return [Heading("Models against each other"), _pairs_table(comparison), Paragraph(note)]
 
 
 def _pair_row(pair: Pair, names: Sequence[str]) -> tuple[str, ...]:

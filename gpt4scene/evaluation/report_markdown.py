@@ -1,12 +1,11 @@
-"""A report of a comparison in Markdown, for files and for the terminal."""
+"""A report of a comparison in Markdown."""
 
 import re
-from collections.abc import Callable
 from datetime import date
 
 from gpt4scene.evaluation.comparison import Comparison
 from gpt4scene.evaluation.report_blocks import Block, Heading, Paragraph, Points, Table
-from gpt4scene.evaluation.report_content import pairs_table, report_blocks, scores_table, title
+from gpt4scene.evaluation.report_content import report_blocks, title
 from gpt4scene.evaluation.report_text import plain
 
 _SPECIAL = re.compile(r"[\\`*<>|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w)|://|(?<=www)\.")
@@ -25,19 +24,6 @@ def report_markdown(comparison: Comparison, *, on: date) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown_table(comparison: Comparison) -> str:
-    """What was found, for the terminal: scores with intervals, and which models differ.
-
-    Names stay readable there: nothing is escaped but what would end a cell, and no control character is left.
-    """
-    protocol = plain(comparison.runs[0].protocol)
-    about = f"{plain(title(comparison))}, protocol {protocol}: {len(comparison.sample_ids):,} questions"
-    parts = [about, _table(scores_table(comparison), _celled)]
-    parts += [f"note: {plain(note, _TEXT_MOST)}" for note in comparison.notes]
-    parts += [_table(pairs_table(comparison, most_metrics=1), _celled)] if comparison.pairs else []
-    return "\n\n".join(parts) + "\n"
-
-
 def _written(block: Block) -> str:
     match block:
         case Heading(text):
@@ -49,14 +35,14 @@ def _written(block: Block) -> str:
         case Table(_, rows, kind="facts"):
             return "\n".join(f"- {_line(name)}: {escaped(text)}" for name, text in rows)
         case Table():
-            return _table(block, escaped)
+            return _table(block)
         case _:
             return ""
 
 
-def _table(table: Table, written: Callable[[str], str]) -> str:
+def _table(table: Table) -> str:
     """A table with columns of equal width, so that it reads well as it is, too."""
-    rows = [[written(cell) for cell in row] for row in (table.head, *table.rows)]
+    rows = [[escaped(cell) for cell in row] for row in (table.head, *table.rows)]
     widths = [max(3, *(len(row[column]) for row in rows)) for column in range(len(table.head))]
     ruled = ["-" * width if column in table.texts else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
     aligned = [
@@ -67,10 +53,6 @@ def _table(table: Table, written: Callable[[str], str]) -> str:
         for row in (rows[0], ruled, *rows[1:])
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in aligned)
-
-
-def _celled(text: str) -> str:
-    return plain(text, _TEXT_MOST).replace("|", "\\|")
 
 
 def escaped(text: str) -> str:
