@@ -266,6 +266,7 @@ def test_a_fault_names_file_line_and_key(tmp_path: Path, change, fault: str, rea
         ('{"conversations": [], "sample": "{}"}', "line 1: sample: id must be text, found null"),
         ('[{"conversations": []}, 7]', "train.jsonl, record 1: must be an object, found 7"),
         ('[{"conversations": 7}]', "record 0: conversations must be a list"),
+        ("[" * 100_000, "is not JSON that can be read"),
         ("", "holds no conversations"),
         ("[]", "holds no conversations"),
     ],

@@ -11,21 +11,27 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bev.errors import UserError
 from gpt4scene.prompting.conversation import Conversation, Image, Message, Part
+from gpt4scene.prompting.json_records import (
+    as_object,
+    json_text,
+    line_records,
+    opened,
+    parsed_json,
+    records,
+    write_lines,
+)
 from gpt4scene.prompting.openai_messages import from_openai, to_openai
 from gpt4scene.prompting.sharegpt import KEYS, from_sharegpt, to_sharegpt
-from gpt4scene.scene.atomic import fresh_file, write_errors
 
 SCHEMA_NAME = "gpt4scene/conversation"
 SCHEMA = f"{SCHEMA_NAME}@1"
 
-_BOM = b"\xef\xbb\xbf"
 _FOREIGN = "sharegpt"
 """The key of `meta` for what a ShareGPT record held besides its conversation."""
 _OWN = "sample"
@@ -70,7 +76,7 @@ def write_samples(path: Path | str, samples: Iterable[Sample]) -> None:
         UserError: an image is in memory only; two samples have one id; something is not JSON; the disk is full.
     """
     lines = sample_lines(_unique(samples, path), Path(path).parent)
-    _write(Path(path), (f"{line}\n" for line in lines))
+    write_lines(Path(path), (f"{line}\n" for line in lines))
 
 
 def sample_lines(samples: Iterable[Sample], folder: Path) -> Iterator[str]:
@@ -96,8 +102,8 @@ def read_samples(path: Path | str, *, root: Path | None = None) -> list[Sample]:
     """
     path = Path(path)
     place = _Placed(path.parent, root)
-    with _opened(path) as stream:
-        samples = [_sample(record, where, place) for record, where in _lines(stream, path)]
+    with opened(path) as stream:
+        samples = [_sample(record, where, place) for record, where in line_records(stream, path)]
     return list(_unique(samples, path))
 
 
@@ -112,7 +118,7 @@ def read_sample(line: bytes, where: str, folder: Path) -> Sample:
     Raises:
         UserError: as `read_samples`.
     """
-    return _sample(_object(_parsed(line, where), where), where, _Placed(folder, folder))
+    return _sample(as_object(parsed_json(line, where), where), where, _Placed(folder, folder))
 
 
 def write_sharegpt(path: Path | str, samples: Iterable[Sample]) -> None:
@@ -125,7 +131,7 @@ def write_sharegpt(path: Path | str, samples: Iterable[Sample]) -> None:
     starts = itertools.chain(["[\n"], itertools.repeat(",\n"))
     lines = (start + record for start, record in zip(starts, records, strict=False))
     first = next(lines, "[")
-    _write(Path(path), itertools.chain([first], lines, ["\n]\n"]))
+    write_lines(Path(path), itertools.chain([first], lines, ["\n]\n"]))
 
 
 def sharegpt_lines(samples: Iterable[Sample], folder: Path) -> Iterator[str]:
@@ -154,10 +160,10 @@ def read_conversations(path: Path | str, *, root: Path | None = None) -> list[Sa
     """
     path = Path(path)
     place = _Placed(path.parent, root)
-    with _opened(path) as stream:
+    with opened(path) as stream:
         samples = [
             _any_sample(record, where, place, f"{path.stem}-{number:06d}")
-            for number, (record, where) in enumerate(_records(stream, path), 1)
+            for number, (record, where) in enumerate(records(stream, path), 1)
         ]
     if not samples:
         raise UserError(f"{path}: holds no conversations; it must be JSONL or a JSON list")
@@ -278,7 +284,7 @@ def _with_fields(fields: Mapping[str, Any], where: str, conversation: Conversati
     def value(key: str, kind: type | tuple[type, ...], must: str, default: Any) -> Any:
         given = fields.get(key, default)
         if not isinstance(given, kind) or isinstance(given, bool):
-            raise UserError(f"{where}: {key} must be {must}, found {_json(given)[:60]}")
+            raise UserError(f"{where}: {key} must be {must}, found {json_text(given)[:60]}")
         return given
 
     try:
@@ -309,7 +315,7 @@ def _sharegpt_sample(record: Mapping[str, Any], where: str, place: _Placed, fall
         return Sample(fallback, conversation, meta=kept)
     try:
         fields = json.loads(record[_OWN])
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{where}: {_OWN} must be JSON as text ({error})") from error
     if not isinstance(fields, dict):
         raise UserError(f"{where}: {_OWN} must be the JSON text of an object")
@@ -327,75 +333,8 @@ def _unique(samples: Iterable[Sample], path: Path | str) -> Iterator[Sample]:
         yield sample
 
 
-def _records(stream: IO[bytes], path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each record of JSONL or of a JSON list, and what it is called in errors."""
-    start = stream.read(4096)
-    stream.seek(0)
-    if not start.removeprefix(_BOM).lstrip().startswith(b"["):
-        yield from _lines(stream, path)
-        return
-    for position, record in enumerate(_parsed(stream.read(), str(path))):
-        where = f"{path}, record {position}"
-        yield _object(record, where), where
-
-
-def _lines(stream: IO[bytes], path: Path) -> Iterator[tuple[dict[str, Any], str]]:
-    """Each line's object, and what it is called in errors; lines end at a line feed and nowhere else."""
-    for number, line in enumerate(stream, 1):
-        if line.removeprefix(_BOM).strip():
-            where = f"{path}, line {number}"
-            yield _object(_parsed(line, where), where), where
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    try:
-        stream = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path}: no such file of conversations") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path}: is a folder; give the file of conversations in it") from error
-    with stream:
-        yield stream
-
-
-def _parsed(data: bytes, where: str) -> Any:
-    def no_number(name: str) -> Any:
-        raise ValueError(f"{name} is no JSON number")
-
-    try:
-        return json.loads(data.removeprefix(_BOM).decode(), parse_constant=no_number)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: is not UTF-8 text (byte {error.start})") from error
-    except ValueError as error:
-        raise UserError(f"{where}: is not JSON ({error})") from error
-
-
-def _object(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: must be an object, found {_json(value)[:60]}")
-    return value
-
-
 def _line(sample: Sample, value: Mapping[str, Any]) -> str:
     try:
-        return _json(value)
+        return json_text(value)
     except (TypeError, ValueError) as error:
         raise UserError(f"conversation {sample.id}: answers and meta must be JSON ({error})") from error
-
-
-def _json(value: Any) -> str:
-    """On one line; a text that is no UTF-8 is escaped, and read back as it was."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False)
-    return text
-
-
-def _write(path: Path, lines: Iterable[str]) -> None:
-    with write_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with fresh_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(lines)
