@@ -56,11 +56,12 @@ def test_names_of_all_kinds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     # no UTF-8 in an id, and in a question that cannot be asked then
     rows = [row for scene in names[:2] for row in scanqa_rows(scene, "train")]
     rows[0]["question_id"], rows[1]["question"] = "odd \ud800 id", "lone \udc80?"
-    rows[2]["question"], rows[2]["answers"] = "Is an <image> \u2028 \0 {there} <\\image>?", ["<image>", "a\x85b \udfff"]
+    rows[2]["question"], rows[2]["answers"] = "Is an <image> \u2028 \0 {there} <\\image>?", ["<image>", "a\x85b \u2028"]
+    rows[3]["answers"] = ["red", "\udfff"]
     (tmp_path / "annotations" / "ScanQA_v1.0_train.json").write_text(json.dumps(rows))
     out = tmp_path / "out"
     assert main(_command(tmp_path, "--attributes", *attributes, "--shard-mb", "0.001")) == 0
-    assert "scanqa train: 1: cannot be asked (" in capsys.readouterr().out
+    assert "scanqa train: 2: its words cannot be used (" in capsys.readouterr().out
     samples = read_samples(out / "train.jsonl")
     assert {sample.scene for sample in samples} == set(names[:2])
     assert read_conversations(out / "train.sharegpt.json") == samples

@@ -13,7 +13,7 @@ TAKEN = "its number stands for another object"
 NOT_SHOWN = "its number is on none of the images"
 SHARED = "two objects that are asked for share one number"
 NO_ANSWER = "no answer"
-NO_TEXT = "cannot be asked"
+NO_TEXT = "its words cannot be used"
 REASONS = (NO_SCENE, LEFT_OUT, NO_OBJECT, NO_OVERLAP, TAKEN, NOT_SHOWN, SHARED, NO_ANSWER, NO_TEXT)
 BAD_ANNOTATIONS = (NO_SCENE, NO_OBJECT)
 """Annotations that name what is not there: with --strict they are errors."""

@@ -32,7 +32,7 @@ Format = Literal["jsonl", "sharegpt"]
 FORMATS: tuple[Format, ...] = ("jsonl", "sharegpt")
 PARTS, IMAGES = ".parts", "images"
 _RECORD = "part.json"
-_PART = 1
+_PART = 2
 """Raise it when parts are made otherwise: those that are there then count no more."""
 _ANNOTATION_ENDINGS = (".json", ".txt", ".ply", ".npy")
 _LINES = {"jsonl": sample_lines, "sharegpt": sharegpt_lines}

@@ -169,8 +169,20 @@ def _targets(sample: BenchmarkSample, ids: Sequence[int]) -> list[str]:
     """What the model is to answer: for each different reference one."""
     if sample.question.task == "ground":
         return [grounding_answer(ids, expect=sample.question.expect)] if ids or sample.question.expect == "any" else []
+    for answer in sample.answers:
+        # no tokenizer takes it, and other readers of JSON leave the letter out
+        if not _is_utf8(answer):
+            raise _Dropped(why.NO_TEXT, f"{sample.id}: the answer is no UTF-8 text ({answer!a})")
     worded = description_text if sample.question.task == "caption" else answer_text
     return list(dict.fromkeys(text for answer in sample.answers if (text := worded(answer))))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _situated(sample: BenchmarkSample, question: Question, seed: int, id: str) -> Question:
