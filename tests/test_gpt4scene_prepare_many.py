@@ -1,7 +1,10 @@
 """Many captures in one command: side by side, one bad one among them, and what is there already."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,6 +88,22 @@ def test_what_is_of_one_capture_is_refused_for_several(options: dict, fault: str
     with pytest.raises(UserError) as caught:
         prepare_many([tmp_path / "a", tmp_path / "b"], tmp_path / "out", options=options)
     assert str(caught.value).startswith(fault)
+
+
+def test_a_worker_may_stand_elsewhere(captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def elsewhere(function: Callable, items: list, **_: Any) -> list:
+        (tmp_path / "far").mkdir()
+        os.chdir(tmp_path / "far")
+        return [function(item) for item in items]
+
+    monkeypatch.chdir(captures)
+    monkeypatch.setattr("gpt4scene.scene.prepare_many.run_each", elsewhere)
+    options = {"frames": 2, "bev_size": 256, "align": False, "surface": Path("{name}.ply")}
+    out = Path(os.path.relpath(tmp_path / "scenes"))
+    prepare_many([Path("room3")], out, options=options)
+    scene = load_scene(tmp_path / "scenes" / "room3")
+    assert scene.source.path == "room3"
+    assert not list((tmp_path / "far").iterdir())
 
 
 def test_scenes_need_names_apart(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Many captures, each made a scene folder in a process of its own; one that fails stops no other."""
 
+import contextlib
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ _BESIDE = ("proposals", "surface")
 class _Work:
     capture: Path
     out: Path
+    start: Path
+    """What relative paths are relative to: a worker of a cluster stands in another folder."""
 
 
 def capture_name(path: Path) -> str:
@@ -70,7 +74,7 @@ def prepare_many(
         raise UserError(f"{out}: is a file; give a folder for the scene folders")
     if (out / "scene.json").exists():
         raise UserError(f"{out}: is a scene folder itself; give a folder for the scene folders")
-    work = [_Work(path, out / name) for name, path in places.items()]
+    work = [_Work(path, out.absolute() / name, Path.cwd()) for name, path in places.items()]
     one = functools.partial(_prepare_one, options=dict(options))
     return run_each(one, work, names=list(places), jobs=jobs, ray=ray, on_done=on_done)
 
@@ -78,6 +82,9 @@ def prepare_many(
 def _prepare_one(work: _Work, *, options: dict[str, Any]) -> str:
     from gpt4scene.scene.prepare import prepare
 
+    # not made absolute: what was given is what scenes say of themselves, and equal on all machines
+    with contextlib.suppress(FileNotFoundError):
+        os.chdir(work.start)
     own: dict[str, Any] = {key: _filled(options[key], work) for key in _BESIDE if options.get(key) is not None}
     scene = prepare(work.capture, work.out, **{**options, **own})
     marked = {marker.id for view in scene.all_views for marker in view.markers}
