@@ -13,8 +13,9 @@ def dataset_info(splits: Sequence[str], prefix: str = "gpt4scene") -> dict[str, 
 
     Training names the dataset's folder twice, `dataset_dir: OUT` and `media_dir: OUT` (image paths are relative to the
     latter), and what it trains on, `dataset: gpt4scene_train` (src/llamafactory/data/parser.py and converter.py at
-    ff6d4d1; its parser, its converter and its count of images in turns were run on files of build-dataset, with
-    transformers 5.23 in place of the older ones that it asks for). `cutoff_len` must hold all images of a scene: the report says how many tokens that are.
+    ff6d4d1; both, and its count of images in turns, were run on files of `build-dataset`, with transformers 5.23 in
+    place of the older one that it asks for). `cutoff_len` must hold all images of a scene: the report says how many
+    tokens that are.
     """
     return {
         f"{prefix}_{split}": {
