@@ -189,6 +189,14 @@ def test_scanqas_protocols_differ_as_theirs_do(tmp_path: Path) -> None:
     assert theirs.details[1]["text"] == "on the desk." and theirs.details[1]["tokens"] == "on the desk"
 
 
+def test_answers_that_are_wrong_for_their_form_alone_are_counted(tmp_path: Path) -> None:
+    samples = scanqa_samples(tmp_path)
+    answers = said(a="Green.", b="under the desk", c="2")
+    for name in scanqa.PROTOCOLS:
+        flags = [flag for flag in scanqa.score(samples, answers, protocol=name).flags if "nothing but capitals" in flag]
+        assert len(flags) == (name in ("official", "video3dllm")) and all(samples[0].id in flag for flag in flags)
+
+
 def test_what_is_not_answered_is_wrong_whatever_an_empty_text_is(tmp_path: Path) -> None:
     samples = scanqa_samples(tmp_path)
     answers = {samples[0].id: Prediction("green", "refused"), samples[1].id: Prediction("", "answered")}

@@ -295,7 +295,22 @@ def test_spar_images_are_taken_along_and_options_found_in_the_text(tmp_path: Pat
     assert "image" not in samples[0].row
     assert samples[1].question.options == ("left", "right of B", "behind")
     assert samples[1].question.text == "Where is it?"
-    assert [sample.question.style for sample in samples] == ["number", "letter", "short", "short"]
+    assert [sample.question.style for sample in samples] == ["number", "letter", "short", "form"]
+    # what the scorer reads is said, as "a single word" would lead elsewhere
+    assert samples[3].question.text == "How far?\nWrite it as name:number, with commas between and no spaces."
+
+
+def test_spar_coordinates_are_explained_where_questions_have_them(tmp_path: Path) -> None:
+    options = "Which box?\nA. [1, 2, 3, 4]\nB. [5, 6, 7, 8]"
+    rows = [
+        spar_row(1, "position_matching", "A", options),
+        spar_row(2, "camera_motion_infer", "A", "Where to?"),
+        spar_row(3, "obj_spatial_relation_oo", "A", options),
+    ]
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", rows)
+    questions = [sample.question for sample in sparbench.load(tmp_path, "test")]
+    assert ["from 0 to 1000" in question.text for question in questions] == [True, True, False]
+    assert questions[0].options == questions[2].options == ("[1, 2, 3, 4]", "[5, 6, 7, 8]")
 
 
 def test_spar_ids_that_tasks_share_get_the_task_before_them(tmp_path: Path) -> None:

@@ -157,6 +157,9 @@ def test_a_short_answer_is_asked_for_as_benchmarks_score_it() -> None:
         "nothing else. Call objects by name, not by number."
     )
     assert prompts.question("What colour?", style="short", marks=False).endswith("nothing else.")
+    assert prompts.question("Fill in x:1,y:2", style="form").endswith(
+        "in the form that the question asks for and nothing else."
+    )
 
 
 def test_objects_cannot_be_named_without_marks() -> None:

@@ -132,6 +132,8 @@ def score(
         means.append(mean_metric(EM_REFINED, matches.refined))
     else:
         flags = _breaks_meteor(samples, matches)
+    if protocol in ("official", "video3dllm"):
+        flags = [*flags, *_nearly(samples, aligned, matches)]
     return Report(
         benchmark="scanqa",
         protocol=protocol,
@@ -169,6 +171,27 @@ def _official(samples: Sequence[BenchmarkSample], aligned: Aligned, matches: Mat
         " F-value with the other is 0",
     )
     return [mean_metric("EM@10", at10), mean_metric("F-value", shared)], flags
+
+
+def _nearly(samples: Sequence[BenchmarkSample], aligned: Aligned, matches: Matches) -> list[str]:
+    """Answers in GPT4Scene's form, "Brown." for "brown", which a comparison of raw texts has as wrong."""
+    silent = set(aligned.unanswered)
+    near = [
+        sample.id
+        for sample, one in zip(samples, matches.each, strict=True)
+        if sample.id not in silent
+        and not one.exact
+        and _bare(one.text) in {_bare(reference) for reference in sample.answers}
+    ]
+    return flagged(
+        near,
+        "wrong by EM@1 for nothing but capitals, a full stop or spaces around, as texts are compared as they are;"
+        " other protocols take these away",
+    )
+
+
+def _bare(text: str) -> str:
+    return text.strip().removesuffix(".").strip().lower()
 
 
 def _breaks_meteor(samples: Sequence[BenchmarkSample], matches: Matches) -> list[str]:

@@ -69,6 +69,8 @@ _AXES = (
     ("rotate_right", "rotate_left"),
     ("rotate_up", "rotate_down"),
 )
+_MOVES_FORM = "Write it as name:number, with commas between and no spaces."
+_COORDINATES = "Coordinates go from 0 to 1000 over the width and the height of an image, from its upper left corner."
 _WHAT = "questions of SPAR-Bench, from jasonzhango/SPAR-Bench of the Hugging Face hub"
 _OPTION = re.compile(r"(?:^|(?<=\s))\(?([A-Z])[.):]\s+(\S.*?)\s*(?=$|\s\(?[A-Z][.):]\s)", re.DOTALL)
 _LETTER = re.compile(r"\s*\(?[A-Za-z](?![A-Za-z])")
@@ -105,9 +107,14 @@ def _sample_of(row: Mapping[str, Any], root: Path, id: str, where: str) -> Bench
 def _question(text: str, kind: str) -> Question:
     if kind in NUMERIC_TASKS:
         return Question(text, style="number")
-    found = [] if kind == VIEW_CHANGE else list(_OPTION.finditer(text))
+    if kind == VIEW_CHANGE:
+        return Question(f"{text}\n{_MOVES_FORM}", style="form")
+    found = list(_OPTION.finditer(text))
     letters = "".join(match[1] for match in found)
     before = text[: found[0].start()].strip() if found else ""
+    if kind in MIDDLE_CHOICE_TASKS:
+        # the official code says so after every such question, as these do not
+        before, text = (f"{each}\n{_COORDINATES}" if each else "" for each in (before, text))
     if before and len(found) > 1 and "ABCDEFGHIJ".startswith(letters):
         return Question(before, style="letter", options=tuple(match[2] for match in found))
     return Question(text, style="short")

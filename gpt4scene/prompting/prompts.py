@@ -12,9 +12,9 @@ from bev.errors import UserError
 from gpt4scene.prompting.object_ids import format_id
 from gpt4scene.scene.composite import Layout, grid_shape
 
-Style = Literal["short", "free", "number", "letter"]
+Style = Literal["short", "free", "number", "letter", "form"]
 """How an answer is worded: "short" is a word or a phrase, as benchmarks score it, "free" a sentence or two, "number" a
-bare number, "letter" that of one of several options."""
+bare number, "letter" that of one of several options, "form" as the question itself says."""
 Expect = Literal["one", "any"]
 """How many objects fit a description: exactly one, or any number and none."""
 
@@ -260,6 +260,8 @@ def _style_text(style: Style, marks: bool) -> str:
         return "Answer with the letter of the right option and nothing else."
     if style == "number":
         return "Answer with one number in digits and nothing else: no unit, no words."
+    if style == "form":
+        return "Answer in the form that the question asks for and nothing else."
     if style == "short":
         # a benchmark compares words: an id in an answer would make it another
         words = " Call objects by name, not by number." if marks else ""

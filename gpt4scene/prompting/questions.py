@@ -30,8 +30,8 @@ class Question:
     expect: Expect = "any"
     """How many objects fit a description, for "ground": exactly one, or any number and none."""
     style: Style = "free"
-    """How an answer to "qa" or "situated" is worded: in a sentence or two, or "short", "number" or "letter", as
-    benchmarks score it."""
+    """How an answer to "qa" or "situated" is worded: in a sentence or two, or "short", "number", "letter" or "form",
+    as benchmarks score it."""
     options: tuple[str, ...] = ()
     """What there is to choose from, for a "qa" of the style "letter"; without letters."""
 
