@@ -23,7 +23,7 @@ from gpt4scene.benchmarks.objects import (
     objects_from_attributes,
     overlaps,
 )
-from gpt4scene.benchmarks.scannet_objects import find_scan, objects_of_scene
+from gpt4scene.benchmarks.scannet_objects import check_numbers, find_scan, objects_of_scene
 from gpt4scene.metrics.boxes import box_iou
 from gpt4scene.scene.prepare import prepare
 from gpt4scene.scene.scene import Scene
@@ -370,3 +370,20 @@ def test_attribute_files_that_are_missing_damaged_or_of_two_splits_are_told(tmp_
     other = save(tmp_path / "other.pt", scenes_of({"z": [[0, 0, 0, 1, 1, 1]]}))
     with pytest.raises(UserError, match="none of its 1 scenes"):
         objects_from_attributes(good, other)
+
+
+def test_numbers_that_are_not_those_of_the_rows_are_refused() -> None:
+    """A scene that counts its objects from 1, or in another order, beside files that count from 0."""
+    scene = box_scene()
+    own = {i.id: np.array([*i.box.center, *i.box.size]) for i in scene.instances}
+    assert len(own) > 3
+    turned = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    elsewhere = {
+        id: np.concatenate([turned @ box[:3] + [5, 7, 0.1], np.abs(turned) @ box[3:]]) for id, box in own.items()
+    }
+    check_numbers(scene, elsewhere)
+    check_numbers(scene, {})
+    with pytest.raises(UserError, match=r"numbers are not those of the attribute file's rows: heights .* differ by"):
+        check_numbers(scene, {id - 1: box for id, box in elsewhere.items()})
+    with pytest.raises(UserError, match="which go from 100 to"):
+        check_numbers(scene, {id + 100 - min(own): box for id, box in elsewhere.items()})

@@ -202,7 +202,7 @@ def test_one_bad_scene_stops_no_other(
     with pytest.raises(SystemExit) as ended:
         main(_command(own_rooms, out))
     assert ended.value.code == 1
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"failed: {TRAIN_SCENES[1]}: " in told and "scene.json: is not JSON" in told
     assert "1 of 3 scenes failed, so" in told
     assert not [path for path in out.iterdir() if path.is_file()]
@@ -326,7 +326,7 @@ def test_scannets_own_annotation_says_where_objects_are(
     capsys.readouterr()
     with pytest.raises(SystemExit):
         main(_command(rooms, tmp_path / "out", *scans))
-    assert f"failed: {VAL_SCENES[0]}: scene {VAL_SCENES[0]}: " in capsys.readouterr().out
+    assert f"failed: {VAL_SCENES[0]}: scene {VAL_SCENES[0]}: " in capsys.readouterr().err
     assert not (tmp_path / "out" / "train.jsonl").exists()
 
 
@@ -335,7 +335,7 @@ def test_a_preset_for_which_a_scene_has_too_few_frames(
 ) -> None:
     with pytest.raises(SystemExit):
         main(_command(rooms, tmp_path / "out", "--preset", "paper-32"))
-    assert "preset paper-32 shows 32 frames, the scene has 3" in capsys.readouterr().out
+    assert "preset paper-32 shows 32 frames, the scene has 3" in capsys.readouterr().err
 
 
 def test_folders_of_others_are_not_written_into(

@@ -349,7 +349,7 @@ def test_openeqa_s_answers_are_judged_and_the_judge_is_named(
     assert f"judge {judge}, for each model" in capsys.readouterr().out
     assert run(*command, "--judge", judge) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"^LLM-Match +75\.00 ", printed, re.MULTILINE)
+    assert re.search(r"^LLM-Match +75\.00\b", printed, re.MULTILINE)
     assert f"marked by {judge}" in printed
     (told,) = json.loads((out / "scores.json").read_text())["runs"]
     assert told["judge"] == judge

@@ -86,6 +86,8 @@ def test_all_of_it_arrives(released: Path, tmp_path: Path, capsys: pytest.Captur
     assert all(sample.conversation.messages[-1].role == "user" for sample in val)
     assert val[1].meta["annotation"] == {"obj_id": 3, "pred_id": 0}
     assert "train: 14 samples about 2 scenes, 6 images; ids 0 to 41\n" in told
+    assert "1 scenes are in both splits, such as scene0707_01: " in told
+    assert json.loads((out / "report.json").read_text())["scenes_in_both"] == [SCENES[1]]
     assert "  of no task that could be told (chat): 2\n" in told and "  scanrefer (ground): 2\n" in told
     assert read_conversations(out / "train.sharegpt.json") == train
     assert read_conversations(out / "val.sharegpt.json") == val
@@ -100,6 +102,16 @@ def test_copied_images_make_it_movable(released: Path, tmp_path: Path) -> None:
         assert {Path(i.path).read_bytes()[:2] for sample in samples for i in sample.conversation.images} == {
             b"\xff\xd8"
         }
+
+
+def test_images_that_changed_are_copied_again(released: Path, tmp_path: Path) -> None:
+    assert _run(released, tmp_path / "out", "--copy-images") == 0
+    image = released / "data" / "annotation" / _images(SCENES[0])[0]
+    changed = image.read_bytes()[::-1]
+    image.write_bytes(changed)
+    assert _run(released, tmp_path / "out", "--copy-images") == 0
+    copies = [path for path in (tmp_path / "out" / "images").rglob("bev.jpg") if SCENES[0] in path.parts]
+    assert [path.read_bytes() for path in copies] == [changed]
 
 
 def test_again_and_with_other_options_it_is_made_anew(released: Path, tmp_path: Path) -> None:
@@ -178,6 +190,11 @@ def test_it_is_found_from_where_one_stands(released: Path, tmp_path: Path, monke
         ("evaluate/annotation/scanqa_val.json", b'[{"scene_id": "x"}]', "row 1: has no 'prompt'"),
         ("evaluate/annotation/scanqa_val.json", b'["\xff"]', "scanqa_val.json, line 1: is not UTF-8"),
         ("evaluate/annotation/scanqa_val.json", b'[{"scene_id": "x", "prompt": "?"}]', "lists no images"),
+        (
+            "evaluate/annotation/scanqa_val.json",
+            b'[{"scene_id": "scene0707_01", "prompt": "?", "ref_captions": "bin"}]',
+            "ref_captions must be a list, found 'bin'",
+        ),
         ("evaluate/annotation/selected_images_mark_3D_val_32.json", b'{"a": [7]}', "a must hold a list of image paths"),
         ("evaluate/annotation/selected_images_mark_3D_val_32.json", b"[]", "must hold an object of scenes"),
     ],
@@ -209,6 +226,8 @@ def test_a_folder_of_others_is_not_written_into(
         ("Which is it? I stand here." + BRIEF, "Here.", "scanqa"),
         ("Standing by the sink, I look out. Is it raining?" + BRIEF, "No.", "sqa3d"),
         ("I sit on the bed facing the door what is to my left?" + BRIEF, "Desk.", "sqa3d"),
+        ("You are standing by the table. What is behind me?" + BRIEF, "Door.", "sqa3d"),
+        ("Standing by the bed. How many lamps are there?" + BRIEF, "2.", "sqa3d"),
         ("What is on my left when I enter?" + BRIEF, "Desk.", "scanqa"),
         ("What stands by <OBJ001>?", "<OBJ002>", ""),
         ("Is there an ID?", "Perhaps.", ""),

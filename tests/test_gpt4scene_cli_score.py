@@ -61,7 +61,7 @@ def test_several_runs_side_by_side_and_several_protocols(
     # of one run, several files
     assert run(*command, "--answers", *chunks) == 0
     printed = capsys.readouterr().out
-    assert "  b_0\n" in printed and re.findall(r"^EM +50.00 ", printed, re.MULTILINE)
+    assert "  b_0\n" in printed and re.findall(r"^EM +50.00", printed, re.MULTILINE)
 
 
 def test_what_eval_wrote_is_scored_as_it_was(

@@ -301,3 +301,10 @@ def test_notes_name_the_models_that_they_are_about() -> None:
     runs = [run_of("a", SAMPLES, values, flags=["both", "alone"]), run_of("b", SAMPLES, values, flags=["both"])]
     text = report_markdown(compare(runs, resamples=100), on=DAY)
     assert "- both\n" in text and "- a: alone\n" in text
+
+
+def test_models_of_one_server_keep_their_names() -> None:
+    names = [f"openai:my-tuned-{letter}@http://127.0.0.1:18766/v1" for letter in "ab"]
+    assert labels(names) == ["openai:my-tuned-a", "openai:my-tuned-b"]
+    twice = labels(["openai:one@http://a/v1", "openai:one@http://b/v1"])
+    assert twice[0] != twice[1] and all(label.startswith("openai:one") for label in twice)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpt4scene.metrics import bootstrap
-from gpt4scene.metrics.bootstrap import Units, View, draw, holm, interval, p_value, resample, units_of
+from gpt4scene.metrics.bootstrap import Units, View, draw, holm, interval, p_value, resample, sign_flip_p, units_of
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 
 SCENES, EACH, WORLDS = 25, 6, 250
@@ -77,7 +77,7 @@ def test_interval_and_p_value_agree() -> None:
 def test_few_units_make_wider_intervals() -> None:
     drawn = np.random.default_rng(0).normal(50, 5, 4000)
     widths = []
-    for units in (3, 10, 30, 10_000):
+    for units in (5, 10, 30, 10_000):
         found = interval(drawn, units)
         assert found is not None
         widths.append(found.high - found.low)
@@ -89,6 +89,7 @@ def test_few_units_make_wider_intervals() -> None:
     ("drawn", "units"),
     [
         (None, 10),
+        (np.random.default_rng(0).normal(50, 5, 400), 4),
         (np.full(500, 100.0), 10),
         (np.random.default_rng(0).random(500), 1),
         (np.full(500, np.nan), 10),
@@ -185,3 +186,31 @@ def test_five_thousand_questions_fit_into_little_memory() -> None:
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 60_000_000
+
+
+def test_few_answers_that_differ_are_tested_exactly() -> None:
+    alone = units_of([""] * 9)
+    one_way = np.array([100.0] * 6 + [0.0] * 3)
+    assert sign_flip_p(one_way, alone, seed=0) == sign_flip_p(-one_way, alone, seed=0) == 2 / 64  # the sign test's
+    assert sign_flip_p(np.zeros(9), alone, seed=0) == 1.0
+    assert sign_flip_p(np.array([100.0, -100.0, *[0.0] * 7]), alone, seed=0) == 1.0
+    assert sign_flip_p(np.array([100.0]), units_of([""]), seed=0) is None
+    assert sign_flip_p(np.full(9, np.nan), alone, seed=0) is None
+
+
+def test_all_of_a_scene_change_their_signs_together() -> None:
+    scenes = units_of([f"s{number // 10}" for number in range(200)])
+    assert scenes.are_scenes
+    differences = np.zeros(200)
+    differences[:40] = 100.0
+    assert sign_flip_p(differences, scenes, seed=0) == 2 / 16
+
+
+def test_many_answers_are_tested_at_random_signs_and_the_test_keeps_its_level() -> None:
+    random = np.random.default_rng(5)
+    alone = units_of([""] * 60)
+    found = [sign_flip_p(100.0 * random.integers(-1, 2, size=60), alone, seed=0) for _ in range(150)]
+    share = np.mean([p is not None and p < 0.05 for p in found])
+    assert 0.01 <= share <= 0.11
+    clear = sign_flip_p(np.array([100.0] * 30 + [0.0] * 30), alone, seed=0)
+    assert clear is not None and clear < 0.001

@@ -6,6 +6,7 @@ data/scannet/load_scannet_data.py). Its boxes are axis-aligned where `axisAlignm
 """
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,8 @@ _MESHES = (MESH_ENDING, "_vh_clean_2.labels.ply", "_vh_clean.ply")
 _NEAR_M, _NEAR_SHARE_MIN = 0.1, 0.3
 """So many of a scene's vertices must be as near to an annotated one; else it is another room, or another world."""
 _SAMPLES = 4000
+_OFF_M_MAX = 0.25
+"""Boxes of one object in two worlds have centres and heights that differ by less, in the median."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +83,35 @@ def objects_of_scene(scene: SceneContents, scan_folder: Path, *, name: str | Non
     points = _moved(scene.surface.vertices, boxes_from_world)
     proposed = {i.id: box_around(points[scene.vertex_ids == i.id]) for i in scene.instances}
     return SceneObjects(annotation.true, proposed)
+
+
+def check_numbers(scene: SceneContents, proposed: Mapping[int, np.ndarray]) -> None:
+    """Complain where a scene's numbers are not those of the rows that proposed objects come from.
+
+    The two worlds differ by a motion that nobody knows, which changes neither heights nor distances between objects. A
+    scene whose objects were found otherwise, or whose rows count from another number, has others.
+
+    Args:
+        scene: whose images carry the numbers.
+        proposed: by number, (6,) as `SceneObjects.proposed`.
+
+    Raises:
+        UserError: most of the scene's objects are elsewhere, or of another height, than the rows with their numbers.
+    """
+    own = {instance.id: instance.box for instance in scene.instances}
+    both = sorted(set(own) & set(proposed))
+    told = f"scene {scene.name}: its numbers are not those of the attribute file's rows"
+    mend = "; prepare it from the same instances (--proposals), whose rows count from 0, or give --scans"
+    if not both and own and proposed:
+        raise UserError(f"{told}, which go from {min(proposed)} to {max(proposed)}{mend}")
+    if not both or not scene.is_metric:
+        return
+    centers = np.array([own[id].center for id in both]), np.array([proposed[id][:3] for id in both])
+    heights = np.array([[own[id].size[2], proposed[id][5]] for id in both])
+    apart = [np.linalg.norm(each[:, None] - each[None], axis=-1) for each in centers]
+    off_m = max(float(np.median(np.abs(heights[:, 0] - heights[:, 1]))), float(np.median(np.abs(apart[0] - apart[1]))))
+    if off_m > _OFF_M_MAX:
+        raise UserError(f"{told}: heights of objects or distances between them differ by {off_m:.2f} m{mend}")
 
 
 def _boxes_from_source(scene: SceneContents, annotation: _Annotation) -> np.ndarray:

@@ -57,7 +57,8 @@ def build_dataset(
         tasks: which benchmarks.
         splits: which of their splits; no scene may be in two of them.
         scans: ScanNet's folder of scans, with the annotated objects; for scanrefer, multi3drefer and scan2cap.
-        attributes: instead of --scans, attribute files of GPT4Scene in pairs: annotated objects, ready-made instances.
+        attributes: instead of --scans, attribute files of GPT4Scene in pairs: of the annotated objects, and of the
+            instances that the scenes were prepared with (--proposals), whose rows are the scenes' numbers.
         iou_min: how much the boxes of an annotated object and of the scene's must overlap, 0 to 1.
         preset: which frames of a scene in which layout; "paper-32" is the bird's-eye view and 32 frames.
         size: of images: WIDTHxHEIGHT in pixels, WIDTHxHEIGHT/MULTIPLE, or the model that is to be trained, such as
@@ -96,8 +97,7 @@ def build_dataset(
     finally:
         progress.end()
     if built.report is None:
-        sys.stdout.write(_failures(built, out))
-        sys.stdout.flush()
+        sys.stderr.write(_failures(built, out))
         raise SystemExit(1)
     sys.stdout.write(_summary(built, built.report, out))
 

@@ -147,8 +147,8 @@ def _tell(run: Evaluating, answered: "Sequence[Answered]", objects: "Mapping[str
         rows = result_rows(runs, run.evaluation.scope, one.answers)
         write_rows(run.out / f"{names[one.planned.model.name]}.jsonl", rows)
         by_model.append(runs)
-    write_numbers(run.out / "scores.json", [one for runs in by_model for one in runs])
     comparisons = [compared(of_protocol) for of_protocol in zip(*by_model, strict=True)]
+    write_numbers(run.out / "scores.json", comparisons)
     pages = write_reports(comparisons, run.out)
     for comparison in comparisons:
         _say("", score_table(comparison, run.evaluation.benchmark.TITLE).rstrip())

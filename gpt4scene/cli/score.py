@@ -91,7 +91,7 @@ def score(
             said = f"{part.left_out:,} answers are to questions that are not among the {part.scope.text()}"
             sys.stdout.write(f"{part.name}: {said}; they are not scored\n")
     if json is not None:
-        write_numbers(json, [run for comparison in tables for run in comparison.runs])
+        write_numbers(json, tables)
     pages = [] if report is None else write_reports(tables, report)
     sys.stdout.write("\n".join(score_table(comparison, opened.benchmark.TITLE) for comparison in tables))
     if pages:

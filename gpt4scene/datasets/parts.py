@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gpt4scene.benchmarks.objects import SceneObjects
-from gpt4scene.benchmarks.scannet_objects import find_scan, objects_of_scene
+from gpt4scene.benchmarks.scannet_objects import check_numbers, find_scan, objects_of_scene
 from gpt4scene.datasets.dropped import dropped_rows
 from gpt4scene.datasets.training_samples import Asked, SceneSamples, needs_objects, scene_samples
 from gpt4scene.prompting.conversation import Conversation, Image, Text
@@ -122,6 +122,8 @@ def make_part(work: SceneWork, key: str) -> None:
     if objects is None and work.needs_objects:
         assert work.scans is not None
         objects = objects_of_scene(scene, find_scan(work.name, work.scans), name=work.name)
+    elif objects is not None and work.needs_objects:
+        check_numbers(scene, objects.proposed)
     shown = show(scene, size=work.drawn.size, preset=PRESETS[work.preset], folder=work.folder)
     folder = work.out / PARTS / work.name
     with write_errors(work.out):

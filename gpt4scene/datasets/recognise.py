@@ -33,10 +33,12 @@ def benchmark_of(question: str, answer: str) -> str:
         answer: to it; empty where there is none.
     """
     if _BRIEF.search(question):
-        first = re.split(r"(?<=[.!?])\s+", question.strip())[0]
-        asker = _ASKER.search(first)
+        sentences = [each for each in re.split(r"(?<=[.!?])\s+", question.strip()) if not _BRIEF.search(each)]
+        first = sentences[0] if sentences else question
         # a situation is a sentence of its own, or runs into the question for want of a full stop
-        return "sqa3d" if asker and (asker.start() == 0 or not first.endswith("?")) else "scanqa"
+        stated = len(sentences) > 1 and not first.endswith("?")
+        asker = _ASKER.search(first)
+        return "sqa3d" if stated or (asker and (asker.start() == 0 or not first.endswith("?"))) else "scanqa"
     if re.search(_ID, question):
         return "" if re.search(_ID, answer) else "scan2cap"
     if not _ASKS_FOR_IDS.search(question):

@@ -11,7 +11,7 @@ import numpy as np
 from bev.errors import UserError
 from gpt4scene.evaluation.comparable import check_comparable
 from gpt4scene.evaluation.run import Run
-from gpt4scene.metrics.bootstrap import Interval, Units, View, holm, interval, p_value, resample, units_of
+from gpt4scene.metrics.bootstrap import Interval, Units, View, holm, interval, p_value, resample, sign_flip_p, units_of
 from gpt4scene.metrics.metric import Metric
 
 RESAMPLES = 2000
@@ -246,12 +246,32 @@ def _pairs(runs: Sequence[Run], world: _World, resamples: int, seed: int) -> lis
                     shared=int(both.sum()),
                     difference=difference,
                     interval=interval(differences, units),
-                    p=p_value(differences, units),
+                    p=_p(world, views[keys[0]], views[keys[1]], index, differences, seed),
                     p_corrected=None,
                 )
             )
         corrected = holm([pair.p for pair in of_metric])
         found += [replace(pair, p_corrected=p) for pair, p in zip(of_metric, corrected, strict=True)]
+    return found
+
+
+def _p(world: _World, first: View, second: View, index: int, drawn: np.ndarray | None, seed: int) -> float | None:
+    """By changing signs where the metric is a mean over the same questions, else by the bootstrap."""
+    values = [_on_all(world, view, index) for view in (first, second)]
+    one, other = values
+    if one is None or other is None or (np.isnan(one) != np.isnan(other)).any():
+        units = world.units.touched(first.members)
+        return p_value(drawn, units)
+    return sign_flip_p(one - other, world.units, seed=seed)
+
+
+def _on_all(world: _World, view: View, index: int) -> np.ndarray | None:
+    """(n,) what each of all questions contributes to a metric that is a mean; NaN for those that do not count."""
+    metric = view.metrics[index]
+    if metric.values is None or metric.statistic is not None:
+        return None
+    found = np.full(len(world.ids), np.nan)
+    found[view.members] = metric.values[view.counted]
     return found
 
 

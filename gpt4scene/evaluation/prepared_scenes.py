@@ -8,7 +8,7 @@ from pathlib import Path
 from bev.errors import UserError
 from gpt4scene.benchmarks.objects import SceneObjects, objects_from_attributes
 from gpt4scene.benchmarks.sample import BenchmarkSample
-from gpt4scene.benchmarks.scannet_objects import find_scan, objects_of_scene
+from gpt4scene.benchmarks.scannet_objects import check_numbers, find_scan, objects_of_scene
 from gpt4scene.scene.scene import load_scene
 
 _NAMED_MOST = 40
@@ -83,12 +83,17 @@ def load_objects(
         on_scene: called after each scene.
 
     Raises:
-        UserError: both are given, or a file is missing or not as it should be.
+        UserError: both are given, a file is missing or not as it should be, or a scene's numbers are not those of the
+            attribute files.
     """
     if scans is not None and attributes is not None:
         raise UserError("--scans and --attributes both say where the objects are; give one of them")
     if attributes is not None:
-        return objects_from_attributes(*attributes)
+        objects = objects_from_attributes(*attributes)
+        for name, folder in folders.items():
+            if name in objects:
+                check_numbers(load_scene(folder), objects[name].proposed)
+        return objects
     if scans is None:
         return None
     found = {}

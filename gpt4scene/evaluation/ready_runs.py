@@ -1,6 +1,6 @@
 """Answers that are ready as runs: which part of a split they are to, and their score."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,7 +47,8 @@ def part_answered(
         seed: which ones.
 
     Raises:
-        UserError: rows of `gpt4scene eval` are of something else, or of several parts.
+        UserError: rows of `gpt4scene eval` are of something else, of several parts, or of questions that the
+            annotation files have in other words.
     """
     for id, row in ready.rows.items():
         if (row["benchmark"], row["split"]) != (opened.name, opened.split):
@@ -66,6 +67,7 @@ def part_answered(
             opened.samples, limit=told["asked"], seed=told["seed"] or 0, without_scenes=told["without_scenes"]
         )
     within, known = {sample.id for sample in part}, {sample.id for sample in opened.samples}
+    _check_asked(name, part, ready)
     # what is of no question at all stays, for the scorer to complain of
     kept = {id: prediction for id, prediction in ready.predictions.items() if id in within or id not in known}
     return ReadyPart(
@@ -77,6 +79,20 @@ def part_answered(
         left_out=len(ready.predictions) - len(kept),
         judge=first.get("judge", ""),
     )
+
+
+def _check_asked(name: str, samples: Sequence[BenchmarkSample], ready: ReadyAnswers) -> None:
+    for sample in samples:
+        row = ready.rows.get(sample.id, {})
+        question = sample.question
+        told = {"question": question.text, "situation": question.situation, "options": list(question.options)}
+        differing = [key for key, now in told.items() if key in row and row[key] != now]
+        if differing:
+            then, now = str(row[differing[0]])[:60], str(told[differing[0]])[:60]
+            raise UserError(
+                f"{name}: question {sample.id!r} was asked with the {differing[0]} {then!r}, and the annotation files"
+                f" now have {now!r}; score answers with the files that they were asked from"
+            )
 
 
 def ready_run(

@@ -137,16 +137,25 @@ def _warnings(comparison: Comparison) -> list[Block]:
 
 def _scores_notes(comparison: Comparison) -> list[Block]:
     said = "In points, with 95 % intervals in brackets."
-    missing = [one for found in comparison.metrics for one in found if math.isnan(one.value)]
-    bare = [one for found in comparison.metrics for one in found if not math.isnan(one.value) and one.interval is None]
-    if missing:
+    if any(math.isnan(one.value) for found in comparison.metrics for one in found):
         said += " A dash: it could not be computed; the notes say why."
-    if bare:
-        said += (
-            " No bracket: there is no interval, as too few questions count, all of them score alike, or the metric"
-            " cannot be resampled."
+    return [Paragraph(said), *_bare_notes([one for found in comparison.metrics for one in found])]
+
+
+def _bare_notes(estimates: Sequence[Estimate]) -> list[Block]:
+    """What it means that a value stands without an interval, where one does."""
+    if all(math.isnan(one.value) or one.interval is not None for one in estimates):
+        return []
+    return [
+        Paragraph(
+            "No bracket: there is no interval, as too few questions count, all of them score alike, or the metric"
+            " cannot be resampled; the value is no surer for that."
         )
-    return [Paragraph(said)]
+    ]
+
+
+def _all_of(groups: Sequence[Mapping[str, Sequence[Estimate]]]) -> list[Estimate]:
+    return [one for of_run in groups for found in of_run.values() for one in found[:_OF_GROUP]]
 
 
 def _by_type(comparison: Comparison) -> list[Block]:
@@ -161,7 +170,7 @@ def _by_type(comparison: Comparison) -> list[Block]:
     if not rows:
         return []
     table = Table(("type", "metric", "questions", *labels_of(comparison)), tuple(rows), texts=(0, 1))
-    return [Heading("By type of question"), table, Figure("types")]
+    return [Heading("By type of question"), table, *_bare_notes(_all_of(comparison.groups)), Figure("types")]
 
 
 def _pairs_table(comparison: Comparison) -> Table:
@@ -177,7 +186,8 @@ def _pairs(comparison: Comparison) -> list[Block]:
         return []
     note = (
         "The difference is the first model's score minus the second's, with its 95 % interval, on the questions that"
-        " both have. Two-sided p-values of a paired bootstrap, corrected by Holm's method over all pairs of one metric;"
+        " both have. Two-sided p-values, of a sign-flip test where a metric is a mean over questions and of a paired"
+        " bootstrap where it is not, corrected by Holm's method over all pairs of one metric;"
         f" models are said to differ where the corrected one is below {SIGNIFICANT}. That no difference is shown does"
         " not mean that there is none."
     )
@@ -209,15 +219,16 @@ _ALL_COUNT = (
 
 
 def _answers(comparison: Comparison) -> Table:
-    rows = []
+    """Of the questions that the scores are of."""
+    rows, common = [], set(comparison.sample_ids)
     for label, run in zip(labels_of(comparison), comparison.runs, strict=True):
-        outcomes = [prediction.outcome for prediction in run.predictions]
+        outcomes = [p.outcome for s, p in zip(run.samples, run.predictions, strict=True) if s.id in common]
         counts = (
-            len(run.report.unparsed),
+            len(common.intersection(run.report.unparsed)),
             outcomes.count("truncated"),
             outcomes.count("refused"),
             outcomes.count("failed"),
-            len(run.report.unanswered),
+            len(common.intersection(run.report.unanswered)),
         )
         rows.append((label, f"{len(outcomes):,}", *(_share(count, len(outcomes)) for count in counts)))
     head = ("model", "questions", "not read", "truncated", "refused", "failed or missing", "unanswered in all")

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from pathlib import PurePath
 
 LABEL_MOST = 28
 """Characters of a model's name in the heads of tables and in plots."""
@@ -20,8 +21,19 @@ def plain(text: str, most: int = 200) -> str:
 
 def labels(names: Sequence[str]) -> list[str]:
     """Short names that differ: of models for tables and plots."""
-    short = [plain(name, LABEL_MOST) or "(no name)" for name in names]
+    # where a model is served tells least of it
+    models = [name.split("@http")[0] for name in names]
+    names = [model if models.count(model) == 1 else name for model, name in zip(models, names, strict=True)]
+    short = [plain(_without_folders(name), LABEL_MOST) or "(no name)" for name in names]
     return [
         label if short.count(label) == 1 else f"{plain(label, LABEL_MOST - 5)} [{position}]"
         for position, label in enumerate(short, start=1)
     ]
+
+
+def _without_folders(name: str) -> str:
+    """ "local:tuned+adapter" of "local:/models/tuned+/runs/adapter"; short names and addresses as they are."""
+    if len(name) <= LABEL_MOST or "://" in name:
+        return name
+    kind, colon, rest = name.partition(":") if ":" in name else ("", "", name)
+    return f"{kind}{colon}{'+'.join(PurePath(part).name for part in rest.split('+'))}"

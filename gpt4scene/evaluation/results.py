@@ -13,6 +13,7 @@ import numpy as np
 
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample
+from gpt4scene.evaluation.comparison import Comparison, Estimate, Pair
 from gpt4scene.evaluation.run import Run
 from gpt4scene.evaluation.subset import Scope
 from gpt4scene.metrics.metric import Metric
@@ -101,16 +102,45 @@ def run_numbers(run: Run) -> dict[str, Any]:
     }
 
 
-def write_numbers(path: Path, runs: Sequence[Run]) -> None:
-    """Write the scores of runs, with the version of this program, as one JSON object.
+def write_numbers(path: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write scores, their intervals and the tests between models, with the version of this program, as a JSON object.
+
+    Intervals and tests are of the questions that all models of a protocol have; scores are of each model's own.
 
     Raises:
         UserError: the disk is full, or may not be written.
     """
-    content = {"version": version("gpt4scene"), "runs": [run_numbers(run) for run in runs]}
-    text = json.dumps(content, indent=1, ensure_ascii=False, default=plain, allow_nan=False)
+    content = {
+        "version": version("gpt4scene"),
+        "runs": [
+            run_numbers(run) | {"intervals": _intervals(found)}
+            for each in comparisons
+            for run, found in zip(each.runs, each.metrics, strict=True)
+        ],
+        "pairs": [_pair(each, pair) for each in comparisons for pair in each.pairs],
+    }
+    text = json.dumps(_without_nan(content), indent=1, ensure_ascii=False, default=plain, allow_nan=False)
     with write_errors(path.resolve().parent):
         write_bytes(path, f"{text}\n".encode("utf-8", "backslashreplace"))
+
+
+def _intervals(estimates: Sequence[Estimate]) -> dict[str, list[float] | None]:
+    return {each.name: None if each.interval is None else [each.interval.low, each.interval.high] for each in estimates}
+
+
+def _pair(comparison: Comparison, pair: Pair) -> dict[str, Any]:
+    runs = comparison.runs
+    return {
+        "protocol": runs[0].protocol,
+        "metric": pair.metric,
+        "first": runs[pair.first].model,
+        "second": runs[pair.second].model,
+        "questions": pair.shared,
+        "difference": pair.difference,
+        "interval": None if pair.interval is None else [pair.interval.low, pair.interval.high],
+        "p": pair.p,
+        "p_corrected": pair.p_corrected,
+    }
 
 
 def sum_of_usage(rows: Iterable[Mapping[str, Any]]) -> Usage | None:

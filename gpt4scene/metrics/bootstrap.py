@@ -16,8 +16,14 @@ ENOUGH_SCENES = 20
 """With so many, scenes are resampled; with fewer they are too few to stand for all others."""
 _CHUNK_NUMBERS = 1_000_000
 """How many numbers of resamplings x samples are held at a time: 8 MB of float64, and a few copies."""
+_UNITS_MIN = 5
+"""Of fewer there is no interval: resamplings of three questions say nothing of all others."""
 _DEFINED_SHARE = 0.9
 """An interval of a metric that is not defined in more resamplings than that leaves is none."""
+_ALL_SIGNS = 12
+"""With so many differences all ways of changing their signs are tried: 4096."""
+_FLIPS = 10_000
+"""With more, so many at random."""
 _EQUAL = 1e-9
 """Points; smaller differences are those of adding up in another order."""
 
@@ -131,10 +137,10 @@ def interval(resampled: np.ndarray | None, units: int) -> Interval | None:
         units: that the metric's samples are of.
 
     Returns:
-        None where there is none: fewer than two units, nothing that varies (all right, all wrong), or a metric that
+        None where there is none: fewer than five units, nothing that varies (all right, all wrong), or a metric that
         too many resamplings leave undefined.
     """
-    if resampled is None or units < 2:
+    if resampled is None or units < _UNITS_MIN:
         return None
     defined = resampled[~np.isnan(resampled)]
     if len(defined) < _DEFINED_SHARE * len(resampled) or np.ptp(defined) < _EQUAL:
@@ -168,6 +174,36 @@ def p_value(differences: np.ndarray | None, units: int) -> float | None:
         return 1.0
     special = require("scipy.special")
     return float(2 * special.stdtr(units - 1, special.ndtri(tail) * np.sqrt((units - 1) / units)))
+
+
+def sign_flip_p(differences: np.ndarray, units: Units, *, seed: int) -> float | None:
+    """How likely a difference of two means is where models are alike, and either might have given each answer.
+
+    The paired randomisation test: the differences of whole units change their signs, in all ways where these are few,
+    and the sum is compared. It is exact with however few questions, where the bootstrap finds too much.
+
+    Args:
+        differences: (n,) first minus second of what each drawn sample contributes; NaN where it does not count.
+        units: of the samples.
+        seed: of the signs, where there are too many to try all.
+
+    Returns:
+        None where fewer than two units count.
+    """
+    counted = ~np.isnan(differences)
+    if units.touched(np.flatnonzero(counted)) < 2:
+        return None
+    sums = np.bincount(units.of_sample[counted], differences[counted], minlength=units.count)
+    sums = sums[np.abs(sums) > _EQUAL]
+    if len(sums) <= _ALL_SIGNS:
+        signs = 1 - 2 * ((np.arange(1 << len(sums))[:, None] >> np.arange(len(sums))) & 1)
+        return float(np.mean(np.abs(signs @ sums) >= abs(sums.sum()) - _EQUAL))
+    random = np.random.default_rng(seed)
+    flipped = [
+        np.abs((1 - 2 * random.integers(2, size=(_FLIPS // 20, len(sums)), dtype=np.int8)) @ sums) for _ in range(20)
+    ]
+    as_large = np.count_nonzero(np.concatenate(flipped) >= abs(sums.sum()) - _EQUAL)
+    return (1 + as_large) / (_FLIPS + 1)
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
