@@ -41,6 +41,11 @@ def import_gpt4scene(
         root, out, copy_images=copy_images, skip_missing_images=skip_missing_images, strip=strip, formats=format
     )
     lines = [line for row in done.report["splits"] for line in _split_lines(row)]
+    if shared := done.report["scenes_in_both"]:
+        lines.append(
+            f"{len(shared):,} scenes are in both splits, such as {', '.join(shared[:3])}: what is trained on train must"
+            " not be scored on val"
+        )
     if done.missing:
         lines.append(f"{len(done.missing):,} images are not there, such as {', '.join(done.missing[:3])}")
     sys.stdout.write("".join(f"{line}\n" for line in [*lines, f"the dataset is in {out}"]))

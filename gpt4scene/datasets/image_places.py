@@ -9,7 +9,10 @@ from gpt4scene.scene.atomic import fresh_file
 
 
 class ImagePlaces:
-    """Finds images below one folder and nowhere else, and can copy them."""
+    """Finds images below one folder and nowhere else, and can copy them.
+
+    By what is written: links in the folder are followed, as those who keep images on another disk expect.
+    """
 
     def __init__(self, root: Path, bases: list[Path], strip: str = "") -> None:
         """
@@ -65,7 +68,7 @@ class ImagePlaces:
         return None
 
     def copy(self, folder: Path) -> dict[Path, Path]:
-        """Copy all files that were found, with their folders; those that are there already stay.
+        """Copy all files that were found, with their folders and times; those that are there already stay.
 
         Returns:
             from each file to its copy.
@@ -73,11 +76,16 @@ class ImagePlaces:
         copies = {}
         for file in self.files:
             copies[file] = target = folder / file.relative_to(self._root)
-            if not (target.is_file() and target.stat().st_size == file.stat().st_size):
+            if not (target.is_file() and _state(target) == _state(file)):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with fresh_file(target) as temporary:
-                    shutil.copyfile(file, temporary)
+                    shutil.copy2(file, temporary)
         return copies
+
+
+def _state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _plain(path: Path) -> Path:

@@ -56,7 +56,7 @@ def import_gpt4scene(
     conversations end with the question and hold the references in `answers`.
 
     Args:
-        root: holds the files and the folders of images; nothing outside of it is read.
+        root: holds the files and the folders of images, or links to them; no path may lead out of it.
         out: the dataset's folder.
         copy_images: into `out`; else they are named where they are.
         skip_missing_images: leave out what shows images that are not there.
@@ -180,9 +180,11 @@ def _evaluated(files: Mapping[Path, str], scene_images: tuple[Path, Mapping[str,
             conversation = Conversation((Message("user", (*shown, Text(prompt))),))
             rest = {key: value for key, value in row.items() if key not in ("scene_id", "prompt", "ref_captions")}
             meta = {"split": "val", "benchmark": benchmark, "annotation": rest}
-            answers = tuple(row.get("ref_captions") or ())
+            answers = row.get("ref_captions")
+            if not isinstance(answers, list | None):
+                raise UserError(f"{where}: ref_captions must be a list, found {str(answers)[:60]!r}")
             id = f"gpt4scene/{path.stem}/{position:06d}"
-            yield _Read(Sample(id, conversation, scene, task_of(benchmark), answers, meta=meta), where)
+            yield _Read(Sample(id, conversation, scene, task_of(benchmark), tuple(answers or ()), meta=meta), where)
 
 
 def _missing_line(root: Path, places: ImagePlaces) -> str:
@@ -253,7 +255,9 @@ def _report(
                 "highest_id": max(ids, default=None),
             }
         )
-    return report | {"missing_images": {"count": len(missing), "paths": missing}}
+    of_splits = [{sample.scene for sample in samples if sample.scene} for samples in made.values()]
+    shared = sorted(set.intersection(*of_splits)) if len(of_splits) > 1 else []
+    return report | {"scenes_in_both": shared, "missing_images": {"count": len(missing), "paths": missing}}
 
 
 def _ids(sample: Sample) -> list[int]:
