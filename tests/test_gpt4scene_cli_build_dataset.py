@@ -347,6 +347,18 @@ def test_folders_of_others_are_not_written_into(
     assert (tmp_path / "notes.md").read_text() == "mine"
 
 
+@pytest.mark.parametrize("out", ["file/out", "half", "dangling"])
+def test_where_no_folder_can_be_made_is_said(
+    out: str, rooms: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / ".parts").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    said = _fails(capsys, _command(rooms, tmp_path / out))
+    assert f"{tmp_path / out}: no folder can be made there (" in said
+
+
 def test_files_of_others_in_a_dataset_stay(rooms: Path, built: Path, tmp_path: Path) -> None:
     out = Path(shutil.copytree(built, tmp_path / "out"))
     for name in ("notes.md", "train.json", "mine.jsonl"):

@@ -40,7 +40,10 @@ def claim_dataset(out: Path) -> Iterator[None]:
         # a run that was killed may have made the folder of parts and not yet its tag
         if out.is_dir() and not ours and any(path.name != PARTS for path in out.iterdir()):
             raise UserError(f"{out}: holds something that is not a dataset of ours; give a new or empty folder")
-        tag.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            tag.parent.mkdir(parents=True, exist_ok=True)
+        except (NotADirectoryError, FileNotFoundError, FileExistsError) as error:
+            raise UserError(f"{out}: no folder can be made there ({error.strerror}); give another one") from error
         write_bytes(tag, _TAG.encode())
         lock = lock_folder(tag.with_name("lock"), out)
     with lock:
