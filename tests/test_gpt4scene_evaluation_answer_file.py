@@ -158,6 +158,14 @@ def test_a_damaged_row_of_eval_is_told_in_a_line(tmp_path: Path, changed: dict[s
     assert words in str(raised.value) and "a.jsonl, row 1" in str(raised.value)
 
 
+def test_rows_of_eval_are_of_the_questions_that_were_asked(tmp_path: Path) -> None:
+    ready = _read(tmp_path, ("a.jsonl", [_row("q1", question="What was red?")]))
+    with pytest.raises(
+        UserError, match="question 'q1' was asked with the question 'What was red\\?', and the annotation"
+    ):
+        part_answered("a", ready, open_split("fake", tmp_path / "data"), limit=4)
+
+
 def test_a_limit_leaves_out_answers_to_other_questions_of_the_split_only(tmp_path: Path) -> None:
     rows = [{"id": id, "answer": "a"} for id in ("q1", "q2", "q3", "q4", "stranger")]
     ready = _read(tmp_path, ("a.jsonl", rows))

@@ -12,6 +12,7 @@ import pytest
 from compared_runs import run_of, samples_of, scores_of
 
 from bev.errors import UserError
+from gpt4scene.cli.score_lines import score_table
 from gpt4scene.evaluation import report_files
 from gpt4scene.evaluation.comparison import Comparison, compare
 from gpt4scene.evaluation.plots import metrics_svg, types_svg
@@ -20,6 +21,7 @@ from gpt4scene.evaluation.report_html import report_html
 from gpt4scene.evaluation.report_markdown import escaped, report_markdown
 from gpt4scene.evaluation.report_text import LABEL_MOST, labels, plain
 from gpt4scene.metrics.metric import Metric, mean_metric
+from gpt4scene.prompting.parsed import Outcome
 
 DAY = date(2026, 11, 20)
 SAMPLES = samples_of(22, 6, ("object_counting", "route_planning", "room_size_estimation"))
@@ -114,6 +116,27 @@ def test_refused_failed_truncated_and_unread_answers_are_told_apart() -> None:
     row = next(row for row in _rows(report_markdown(found, on=DAY)) if row[:2] == ["a", "132"])
     assert row[2:] == ["4 (3.0 %)", "1 (0.8 %)", "1 (0.8 %)", "2 (1.5 %)", "3 (2.3 %)"]
     assert "All of them count in the scores" in report_markdown(found, on=DAY)
+
+
+def test_answers_are_counted_on_the_questions_that_the_scores_are_of() -> None:
+    ids = [sample.id for sample in SAMPLES]
+    scores = scores_of(SAMPLES, share=0.5, seed=0)
+    outcomes: dict[str, Outcome] = {ids[0]: "refused", ids[1]: "failed", ids[-1]: "refused"}
+    whole = run_of("whole", SAMPLES, scores, outcomes=outcomes, unparsed=[ids[2], ids[-2]])
+    part = run_of("part", SAMPLES[66:], scores[66:])
+    found = compare([whole, part], resamples=200)
+    row = next(row for row in _rows(report_markdown(found, on=DAY)) if row[:2] == ["whole", "66"])
+    assert row[2:] == ["1 (1.5 %)", "0", "1 (1.5 %)", "0", "1 (1.5 %)"]
+    printed = {line[:20].strip(): line[20:].split() for line in score_table(found, "VSI-Bench").splitlines()}
+    assert [printed[name][0] for name in ("unanswered", "of these refused", "answers not read")] == ["1"] * 3
+
+
+def test_a_value_without_an_interval_is_not_taken_for_a_sure_one() -> None:
+    said = "No bracket: there is no interval"
+    assert said not in report_markdown(_compared(), on=DAY)
+    alike = run_of("a", SAMPLES, np.where([sample.kind == SAMPLES[0].kind for sample in SAMPLES], 0.0, 50.0))
+    text = report_markdown(compare([alike], resamples=200), on=DAY)
+    assert said in text.partition("By type of question")[2]
 
 
 def test_cost_and_tokens_are_told_or_said_to_be_unknown() -> None:
@@ -277,6 +300,8 @@ def test_labels_are_short_and_differ() -> None:
     found = labels(names)
     assert found[0] == "openai:gpt-4o" and len(set(found)) == len(names)
     assert all(0 < len(label) <= LABEL_MOST + 3 for label in found)
+    long = ["local:/models/qwen2.5-vl-7b+/runs/of/march/scanqa", "replay:/data/of/a/long/path/said.jsonl"]
+    assert labels(long) == ["local:qwen2.5-vl-7b+scanqa", "replay:said.jsonl"]
     assert plain("a\u202eb\ud800\n\n c", 10) == "ab c"
     assert len(plain("z" * 500, 100)) == 100
 

@@ -87,7 +87,7 @@ def score_table(comparison: "Comparison", title: str) -> str:
     elif max(map(len, names)) > _NAME_MOST:
         lines += [f"  [{number}] {name}" for number, name in enumerate(names, start=1)]
         names = [f"[{number}]" for number in range(1, len(names) + 1)]
-    rows = [*_metric_rows(comparison), *_count_rows(runs)]
+    rows = [*_metric_rows(comparison), *_count_rows(comparison)]
     width = max(len(name) for name, _ in rows)
     columns = [max(24, len(name) + 2) for name in names]
     lines += [_line("", names, width, columns)] if len(runs) > 1 else []
@@ -115,12 +115,16 @@ def _metric_rows(comparison: "Comparison") -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _count_rows(runs: "Sequence[Run]") -> list[tuple[str, list[str]]]:
-    return [
-        ("unanswered", [f"{len(run.report.unanswered):,}" for run in runs]),
-        ("  of these refused", [f"{sum(p.outcome == 'refused' for p in run.predictions):,}" for run in runs]),
-        ("answers not read", [f"{len(run.report.unparsed):,}" for run in runs]),
-    ]
+def _count_rows(comparison: "Comparison") -> list[tuple[str, list[str]]]:
+    """Of the questions that the scores are of."""
+    common = set(comparison.sample_ids)
+    unanswered, refused, unread = [], [], []
+    for run in comparison.runs:
+        outcomes = [p.outcome for s, p in zip(run.samples, run.predictions, strict=True) if s.id in common]
+        unanswered.append(f"{len(common.intersection(run.report.unanswered)):,}")
+        refused.append(f"{outcomes.count('refused'):,}")
+        unread.append(f"{len(common.intersection(run.report.unparsed)):,}")
+    return [("unanswered", unanswered), ("  of these refused", refused), ("answers not read", unread)]
 
 
 def _cell(estimates: "Sequence[Estimate]", name: str) -> str:
