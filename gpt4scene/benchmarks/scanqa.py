@@ -125,9 +125,11 @@ def score(
     tokenizer = "ptb" if protocol in ("official", "gpt4scene") else "none"
     captioned = caption_metrics(texts, [one.references for one in matches.each], tokenizer=tokenizer)
     means, flags = [mean_metric(EM, matches.exact)], []
+    last: list[Metric] = []
     if protocol == "official":
-        further, flags = _official(samples, aligned, matches)
-        means += further
+        (at10, shared), flags = _official(samples, aligned, matches)
+        # only ScanQA's own model gives ten answers
+        means, last = [*means, shared], [at10]
     elif protocol != "video3dllm":
         means.append(mean_metric(EM_REFINED, matches.refined))
     else:
@@ -138,12 +140,12 @@ def score(
         benchmark="scanqa",
         protocol=protocol,
         sample_ids=tuple(sample.id for sample in samples),
-        metrics=(*means, *captioned.metrics),
+        metrics=(*_cider_second(means, captioned.metrics), *last),
         groups=grouped(samples, KINDS, means),
         unanswered=aligned.unanswered,
         unparsed=matches.unparsed,
         flags=(*flags, *captioned.flags),
-        details=details_of(matches, [*means, *captioned.metrics], captioned),
+        details=details_of(matches, [*means, *captioned.metrics, *last], captioned),
     )
 
 
@@ -192,6 +194,12 @@ def _nearly(samples: Sequence[BenchmarkSample], aligned: Aligned, matches: Match
 
 def _bare(text: str) -> str:
     return text.strip().removesuffix(".").strip().lower()
+
+
+def _cider_second(means: Sequence[Metric], captioned: Sequence[Metric]) -> list[Metric]:
+    """What papers report first comes first: exact match and CIDEr."""
+    cider = [metric for metric in captioned if metric.name == "CIDEr"]
+    return [means[0], *cider, *means[1:], *(metric for metric in captioned if metric.name != "CIDEr")]
 
 
 def _breaks_meteor(samples: Sequence[BenchmarkSample], matches: Matches) -> list[str]:
