@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt4scene.benchmarks.annotations import needed
+from gpt4scene.benchmarks.letters_and_numbers import bare_options, members, scored_letters
 from gpt4scene.benchmarks.lmms_eval_samples import read_logged_samples
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
@@ -17,7 +18,6 @@ from gpt4scene.benchmarks.released_files import Rows, find_split, read_split, ro
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.row_images import row_images
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
-from gpt4scene.benchmarks.scored import bare_options, members, scored_letters
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 from gpt4scene.prompting.questions import Question
 

@@ -1,6 +1,6 @@
 """What a benchmark's scorer finds: its metrics, and everything that was decided on the way."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,3 +36,15 @@ class Report:
         """
         metrics = self.metrics if group is None else self.groups[group]
         return {metric.name: metric.value for metric in metrics}[name]
+
+
+def flagged(ids: Sequence[str], what: str) -> list[str]:
+    """A line for a report's flags on questions that share something; none where there are none.
+
+    Args:
+        ids: of the questions.
+        what: they share, and what is made of it.
+    """
+    if not ids:
+        return []
+    return [f"{what}: {f'{len(ids)} questions, the first ' if len(ids) > 1 else ''}{ids[0]}"]

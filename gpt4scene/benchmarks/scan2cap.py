@@ -21,13 +21,12 @@ from gpt4scene.benchmarks.detected_captions import (
 )
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects, best_overlap
-from gpt4scene.benchmarks.report import Report
+from gpt4scene.benchmarks.report import Report, flagged
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align
 from gpt4scene.benchmarks.scan2cap_files import BBOX, DETECTIONS, GATED, IOU, ROWS, proposed_id
 from gpt4scene.benchmarks.scan2cap_files import load as load
 from gpt4scene.benchmarks.scan2cap_files import read_predictions as read_predictions
 from gpt4scene.benchmarks.scan2cap_wording import caption_of, references_of
-from gpt4scene.benchmarks.scored import flagged
 from gpt4scene.metrics.boxes import box_iou, corners_of
 from gpt4scene.metrics.captions import Captioned, caption_metrics
 from gpt4scene.metrics.metric import Metric, within

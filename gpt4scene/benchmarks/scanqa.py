@@ -15,11 +15,10 @@ from bev.errors import UserError
 from gpt4scene.benchmarks.annotations import as_rows, find_file, needed, read_rows
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
-from gpt4scene.benchmarks.qa_rows import read_qa_rows
+from gpt4scene.benchmarks.qa_prediction_files import read_qa_rows
 from gpt4scene.benchmarks.qa_scores import EM, EM_REFINED, Matches, details_of, grouped, match_all
-from gpt4scene.benchmarks.report import Report
+from gpt4scene.benchmarks.report import Report, flagged
 from gpt4scene.benchmarks.sample import Aligned, BenchmarkSample, Prediction, align, unique
-from gpt4scene.benchmarks.scored import flagged
 from gpt4scene.metrics.captions import caption_metrics
 from gpt4scene.metrics.exact_match import match_gpt4scene, match_leo, match_raw
 from gpt4scene.metrics.metric import Metric, mean_metric

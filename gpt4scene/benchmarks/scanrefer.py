@@ -21,10 +21,9 @@ from gpt4scene.benchmarks.grounding import (
 )
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
-from gpt4scene.benchmarks.report import Report
+from gpt4scene.benchmarks.report import Report, flagged
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
 from gpt4scene.benchmarks.scannet_classes import OTHERS, STRUCTURE, class_of_name
-from gpt4scene.benchmarks.scored import flagged
 from gpt4scene.metrics.boxes import bounds_iou, bounds_iou_float32, bounds_of
 from gpt4scene.metrics.metric import Metric, mean_metric, within
 from gpt4scene.prompting.questions import Question

@@ -15,6 +15,7 @@ import numpy as np
 
 from bev.errors import UserError
 from gpt4scene.benchmarks.annotations import needed
+from gpt4scene.benchmarks.letters_and_numbers import details_of, members
 from gpt4scene.benchmarks.lmms_eval_samples import read_logged_samples
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
@@ -22,7 +23,6 @@ from gpt4scene.benchmarks.released_files import read_split, row_ids
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.row_images import row_images
 from gpt4scene.benchmarks.sample import Aligned, BenchmarkSample, Prediction, align, unique
-from gpt4scene.benchmarks.scored import details_of, members
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 from gpt4scene.metrics.relative_accuracy import mean_relative_accuracy_spar
 from gpt4scene.metrics.short_answers import as_float, resembles, unsigned_number

@@ -13,7 +13,7 @@ from bev.errors import UserError
 from gpt4scene.benchmarks.annotations import as_rows, find_file, needed, read_json
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
-from gpt4scene.benchmarks.qa_rows import read_qa_rows
+from gpt4scene.benchmarks.qa_prediction_files import read_qa_rows
 from gpt4scene.benchmarks.qa_scores import EM, EM_REFINED, details_of, grouped, match_all
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align

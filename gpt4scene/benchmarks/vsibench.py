@@ -12,13 +12,13 @@ from typing import Any
 
 from bev.errors import UserError
 from gpt4scene.benchmarks.annotations import needed
+from gpt4scene.benchmarks.letters_and_numbers import bare_options, frames_prompt, members, scored_pieces, truth_of
 from gpt4scene.benchmarks.lmms_eval_samples import read_logged_samples
 from gpt4scene.benchmarks.names import check_choice
 from gpt4scene.benchmarks.objects import SceneObjects
 from gpt4scene.benchmarks.released_files import read_split
 from gpt4scene.benchmarks.report import Report
 from gpt4scene.benchmarks.sample import BenchmarkSample, Prediction, align, unique
-from gpt4scene.benchmarks.scored import bare_options, frames_prompt, members, scored_pieces, truth_of
 from gpt4scene.metrics.metric import Metric, macro_metric, mean_metric, within
 from gpt4scene.metrics.short_answers import as_float, first_piece, number_anywhere
 from gpt4scene.prompting.questions import Question

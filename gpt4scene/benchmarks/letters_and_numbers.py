@@ -10,6 +10,7 @@ import numpy as np
 
 from bev.errors import UserError
 from gpt4scene.benchmarks.annotations import needed
+from gpt4scene.benchmarks.report import flagged
 from gpt4scene.benchmarks.sample import Aligned, BenchmarkSample
 from gpt4scene.metrics.relative_accuracy import mean_relative_accuracy
 from gpt4scene.metrics.short_answers import as_float, first_piece, leading_letter
@@ -131,18 +132,6 @@ def details_of(
         }
         for sample, what, value in zip(samples, read, values, strict=True)
     )
-
-
-def flagged(ids: Sequence[str], what: str) -> list[str]:
-    """A line for a report's flags on questions that share something; none where there are none.
-
-    Args:
-        ids: of the questions.
-        what: they share, and what is made of it.
-    """
-    if not ids:
-        return []
-    return [f"{what}: {f'{len(ids)} questions, the first ' if len(ids) > 1 else ''}{ids[0]}"]
 
 
 def members(samples: Sequence[BenchmarkSample], kind: str) -> np.ndarray:
