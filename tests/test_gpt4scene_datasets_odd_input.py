@@ -41,7 +41,7 @@ def test_a_scene_whose_inputs_cannot_be_read_stops_no_other(
     monkeypatch.setattr(Path, "read_bytes", forbidden)
     with pytest.raises(SystemExit):
         main(command)
-    told = capsys.readouterr().out
+    told = capsys.readouterr().err
     assert f"failed: a: {document}: cannot be read (Permission denied)" in told
     assert "1 of 3 scenes failed" in told
     monkeypatch.undo()
