@@ -10,6 +10,9 @@ import pytest
 from asking_commands import run
 from box_scene import box_scene
 
+from gpt4scene.benchmarks.names import benchmark_named
+from gpt4scene.evaluation.evaluation import frames_note
+
 pytest_plugins = ["asking_commands"]
 pytestmark = pytest.mark.usefixtures("own_cache", "no_java")
 SCENE = "scene0000_00"
@@ -171,3 +174,30 @@ def test_scan2cap(scenes: Path, scans: Path, tmp_path: Path, capsys: pytest.Capt
     assert [row["object"] for row in rows] == [10, 11, 12]
     score = ("score", "scan2cap", "--root", data, "--answers", results, "--scenes", scenes, "--scans", scans)
     assert run(*score) == 0 and _scores(capsys.readouterr().out, "CIDEr@0.5") == _scores(printed.out, "CIDEr@0.5")
+
+
+def test_vstibench_says_that_its_questions_are_about_32_frames(
+    scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    row = {"id": 0, "scene_name": SCENE, "question_type": "camera_displacement", "ground_truth": "2", "options": None}
+    _write(data / "test.json", [row | {"question": "How far from frame 2 to 7 of 32?", "mc_answer": "2"}])
+    command = (
+        "eval",
+        "vstibench",
+        "--root",
+        data,
+        "--scenes",
+        scenes,
+        "-m",
+        _model(tmp_path / "m.jsonl", ("far", "2")),
+    )
+    assert run(*command, "-o", out) == 0
+    said = "among 32; the preset default shows as many as each scene was prepared with, --preset paper-32 shows 32"
+    assert said in capsys.readouterr().out and said in (out / "report.md").read_text(encoding="utf-8")
+
+
+def test_other_benchmarks_and_the_fitting_preset_say_nothing_of_frames() -> None:
+    vstibench = benchmark_named("vstibench")
+    assert frames_note(vstibench, "paper-32") == "" == frames_note(benchmark_named("vsibench"), "paper")
+    assert "the preset paper shows 8, --preset paper-32" in frames_note(vstibench, "paper")

@@ -26,6 +26,8 @@ TITLE = "VSTI-Bench"
 SPLITS = ("test",)
 PROTOCOLS = ("official",)
 NEEDS_OBJECTS = False
+FRAMES = 32
+"""So many are to be shown, as questions name them by their place among so many."""
 
 TASKS = {
     "Cam-Obj Abs Dist": ("camera_obj_abs_dist",),

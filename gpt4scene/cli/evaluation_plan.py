@@ -130,9 +130,10 @@ def judge_plan(run: Evaluating, judge: "VLM", cache: "AnswerCache") -> "Plan":
 
 def plan_lines(run: Evaluating, plans: "Sequence[Planned]", judge: "VLM | None", judging: "Plan | None") -> list[str]:
     """What all of it would send and cost, a line for each model."""
+    from gpt4scene.evaluation.evaluation import frames_note
     from gpt4scene.vlm.prices import age_warning
 
-    lines = [_header(run)]
+    lines = [_header(run), *filter(None, [frames_note(run.evaluation.benchmark, run.wording.showing.preset)])]
     for one in plans:
         lines.append(f"{one.model.name}: {_plan_text(one.plan)}")
         whys = Counter(re.sub(r"\d+", "N", put.why) for put in one.puts if put.request is None)

@@ -11,6 +11,7 @@ from gpt4scene.benchmarks.sample import BenchmarkSample
 from gpt4scene.evaluation.prepared_scenes import find_scenes, missing_line
 from gpt4scene.evaluation.requests import OfficialPrompt
 from gpt4scene.evaluation.subset import Scope, part_of
+from gpt4scene.prompting.presets import PRESETS
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,19 @@ def with_scenes(
     if found.missing:
         raise UserError(missing_line(found, scenes))
     return replace(opened, samples=tuple(part), scope=scope, folders=found.folders)
+
+
+def frames_note(benchmark: Benchmark, preset: str | None) -> str:
+    """That questions speak of so many frames and a preset may show others, in one line; empty where all is well."""
+    meant: int | None = getattr(benchmark, "FRAMES", None)
+    if meant is None or preset is None or preset not in PRESETS or PRESETS[preset].frames == meant:
+        return ""
+    shown = PRESETS[preset].frames or "as many as each scene was prepared with"
+    fitting = next((name for name, each in PRESETS.items() if each.frames == meant), "")
+    return (
+        f"{benchmark.TITLE}'s questions name frames by their place among {meant}; the preset {preset} shows {shown},"
+        f" --preset {fitting} shows {meant}"
+    )
 
 
 def official_words(evaluation: Evaluation) -> OfficialPrompt:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from gpt4scene.benchmarks.names import benchmark_named
 from gpt4scene.evaluation.comparison import SIGNIFICANT, Comparison, Estimate, Pair
+from gpt4scene.evaluation.evaluation import frames_note
 from gpt4scene.evaluation.protocol_meanings import protocol_meaning
 from gpt4scene.evaluation.published_beside import published_blocks
 from gpt4scene.evaluation.report_blocks import Block, Figure, Heading, Paragraph, Points, Table
@@ -129,7 +130,9 @@ def _showing(showing: Mapping[str, Any]) -> str:
 
 
 def _warnings(comparison: Comparison) -> list[Block]:
-    lines = list(comparison.notes)
+    first = comparison.runs[0]
+    frames = frames_note(benchmark_named(first.benchmark), first.showing.get("preset"))
+    lines = [*comparison.notes, *([frames] if frames else [])]
     if comparison.is_part:
         lines.insert(0, "This is a part of the split: the scores are not comparable with published ones of all of it.")
     return [Points(tuple(lines), warning=True)] if lines else []
