@@ -131,6 +131,11 @@ def test_answers_are_counted_on_the_questions_that_the_scores_are_of() -> None:
     assert [printed[name][0] for name in ("unanswered", "of these refused", "answers not read")] == ["1"] * 3
 
 
+def test_no_sentence_of_ours_is_cut() -> None:
+    found = _compared()
+    assert "…" not in report_markdown(found, on=DAY) and "…" not in _Page(report_html(found, on=DAY)).text
+
+
 def test_a_value_without_an_interval_is_not_taken_for_a_sure_one() -> None:
     said = "No bracket: there is no interval"
     assert said not in report_markdown(_compared(), on=DAY)

@@ -11,7 +11,7 @@ from gpt4scene.evaluation.report_blocks import Block, Figure, Heading, Paragraph
 from gpt4scene.evaluation.report_content import report_blocks, title
 from gpt4scene.evaluation.report_text import plain
 
-_TEXT_MOST = 400
+_TEXT_MOST = 2000
 _UNBROKEN_MOST = 36
 _PLOTS = {
     "metrics": (metrics_svg, "Points: the scores. Lines: their 95 % intervals."),
@@ -125,7 +125,7 @@ table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nu
 th, td { padding: .45rem .8rem; text-align: right; font-weight: normal; vertical-align: top; }
 thead th { color: var(--soft); font-size: .875rem; vertical-align: bottom; min-width: 4rem; }
 .number, .text { white-space: nowrap; }
-thead .number { white-space: normal; overflow-wrap: anywhere; min-width: 5.5rem; }
+thead .number { white-space: normal; overflow-wrap: break-word; min-width: 5.5rem; }
 .text, .long { text-align: left; }
 .long { min-width: 16rem; overflow-wrap: anywhere; }
 tbody tr { border-top: 1px solid var(--line); }

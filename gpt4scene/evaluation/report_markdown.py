@@ -10,7 +10,7 @@ from gpt4scene.evaluation.report_text import plain
 
 _SPECIAL = re.compile(r"[\\`*<>|~$]|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|&(?=#|\w)|://|(?<=www)\.")
 _LINE_START = re.compile(r"^(?:[#+=-]|\d+(?=[.)]))")
-_TEXT_MOST = 400
+_TEXT_MOST = 2000
 
 
 def report_markdown(comparison: Comparison, *, on: date) -> str:
