@@ -95,7 +95,7 @@ def test_few_units_make_wider_intervals() -> None:
         (np.full(500, np.nan), 10),
         (np.where(np.arange(500) % 4 == 0, np.nan, np.arange(500)), 10),
     ],
-    ids=["cannot be resampled", "all right", "one question", "not defined", "often not defined"],
+    ids=["cannot be resampled", "too few", "all right", "one question", "not defined", "often not defined"],
 )
 def test_what_has_no_interval(drawn: np.ndarray | None, units: int) -> None:
     assert interval(drawn, units) is None

@@ -239,8 +239,9 @@ def _filmed(seed: int) -> tuple[list[tuple[float, bool]], int]:
     return _judged(room, _true_ids(room, surface), cluster(surface))
 
 
-def test_average_precision_on_ten_rooms():
-    judged = [_filmed(seed) for seed in range(10)]
+@pytest.mark.parametrize("rooms", [3, pytest.param(10, marks=pytest.mark.slow)])
+def test_average_precision_on_filmed_rooms(rooms: int):
+    judged = [_filmed(seed) for seed in range(rooms)]
     rows = [row for one, _ in judged for row in one]
     assert _average_precision(rows, sum(count for _, count in judged)) >= 0.6
 
