@@ -283,7 +283,10 @@ def _connect(cluster: Any, address: str, jobs: int) -> None:
             cluster.init(address=address, **quiet)
     except (OSError, ValueError, RuntimeError) as error:
         line = " ".join(str(error).split())[:200]
-        raise UserError(f"--ray {address}: no cluster answers ({line}); start one with `ray start --head`") from error
+        raise UserError(
+            f"--ray {address}: no cluster answers ({line}); start one with `ray start --head`, and where one is there"
+            " that asks for its token, as Ray's do by default, set RAY_AUTH_MODE=token"
+        ) from error
 
 
 def _knock(address: str) -> None:
