@@ -13,7 +13,7 @@ from gpt4scene.evaluation.evaluation import Evaluation
 from gpt4scene.evaluation.requests import Put, Wording, put_questions
 from gpt4scene.evaluation.results import sum_of_usage
 from gpt4scene.evaluation.run import Run, prompt_version
-from gpt4scene.prompting.parsed import answer_part
+from gpt4scene.prompting.parsed import answer_part, declines, shortened
 from gpt4scene.vlm.answering import Plan, ask_all, plan
 from gpt4scene.vlm.asked import Asked, Kept
 from gpt4scene.vlm.cache import AnswerCache, request_key
@@ -22,6 +22,8 @@ from gpt4scene.vlm.protocol import VLM, Request
 REHEARSED = 20
 """On so many questions, answered with their references, scoring is tried before anything is asked."""
 _REASONING = re.compile(r"</?\s*(?:think|thinking|reasoning|answer)\s*>", re.IGNORECASE)
+_DECLINES_WITHIN = 80
+"""A reply that declines in so many of its first characters is a refusal; what an answer says later is its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,6 +243,8 @@ def scored_text(text: str) -> str:
 
 def _read(put: Put, kept: Kept, cost_usd: float | None) -> tuple[Prediction, dict[str, Any]]:
     answer = answer_of(kept, put.question, put.known_ids)
+    if answer.outcome == "answered" and declines(answer.text, within=_DECLINES_WITHIN):
+        answer = replace(answer, outcome="refused", why=f"the reply declines: {shortened(answer.text)}")
     text = scored_text(answer.text)
     row = asdict(replace(answer, cost_usd=cost_usd)) | {
         "ids": list(answer.ids),

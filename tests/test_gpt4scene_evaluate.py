@@ -278,6 +278,24 @@ def test_a_model_s_answers_become_a_run_for_each_protocol(tmp_path: Path, prepar
     assert again.asked.sent == 0 and again.predictions == answered.predictions
 
 
+def test_a_reply_that_declines_in_words_is_a_refusal(tmp_path: Path, prepared: Path) -> None:
+    script = tmp_path / "r.jsonl"
+    lines = [
+        {"match": "red", "reply": "I'm sorry, but I can't help with that."},
+        {"match": "green", "reply": "The stool. " + "It stands there. " * 8 + "I cannot help with more."},
+        {"match": "", "reply": "table"},
+    ]
+    script.write_text("\n".join(json.dumps(line) for line in lines))
+    evaluation = with_scenes(open_split("fake", write_questions(tmp_path / "data")), prepared)
+    with AnswerCache(tmp_path / "answers.sqlite") as cache:
+        planned = plan_questions(evaluation, ReplayVLM("replay:r", script), cache, wording=Wording())
+        answered = answer_questions(planned, cache)
+    assert [p.outcome for p in answered.predictions] == ["refused", "answered", "answered", "answered"]
+    assert answered.answers[0]["why"] == "the reply declines: I'm sorry, but I can't help with that."
+    (run,) = score_answers(evaluation, answered, wording=Wording())
+    assert run.report.unanswered == ("q1",)
+
+
 def test_equal_questions_are_paid_once(tmp_path: Path, prepared: Path) -> None:
     script = tmp_path / "r.jsonl"
     script.write_text(json.dumps({"reply": "table", "usage": {"input_tokens": 1_000_000, "output_tokens": 0}}))

@@ -74,6 +74,16 @@ def _without_reasoning(text: str) -> str:
     return "".join(kept)
 
 
+def declines(text: str, *, within: int = 300) -> bool:
+    """Whether a reply begins by declining to answer, as providers' models do where nothing marks the reply as refused.
+
+    Args:
+        text: as the model wrote it.
+        within: so many of its first characters are looked at, reasoning left out.
+    """
+    return bool(_DECLINES.search(answer_part(text)[:within]))
+
+
 def unread(text: str, wanted: str) -> Parsed[Any]:
     """What to say of a reply in which nothing of what was wanted is found.
 
@@ -84,7 +94,7 @@ def unread(text: str, wanted: str) -> Parsed[Any]:
     said = answer_part(text)
     if not said:
         return Parsed(None, "unparsable", "the reply is reasoning alone" if text.strip() else "the reply is empty")
-    if _DECLINES.search(said[:300]):
+    if declines(text):
         return Parsed(None, "refused", f"the reply declines: {shortened(said)}")
     return Parsed(None, "unparsable", f"{wanted} in the reply: {shortened(said)}")
 
