@@ -114,13 +114,9 @@ def score(
         here = known[sample.scene]
         ids: list[int] | None = None
         if sample.id not in silent:
-            if "boxes" in prediction.extra:
-                bounds = corner_bounds(prediction.extra["boxes"], f"answer to {sample.id}")
-            else:
-                ids = _named(prediction.text, here.proposed, protocol)
-                bounds = _bounds([here.proposed[id] for id in ids], protocol)
-                if not ids and _says_nothing(prediction.text, here.proposed):
-                    unparsed.append(sample.id)
+            ids, bounds = _read(sample, prediction, here, protocol)
+            if ids == [] and _says_nothing(prediction.text, here.proposed):
+                unparsed.append(sample.id)
             found[i] = _f1(sample, bounds, here, protocol)
         true = list(sample.object_ids)
         details.append({"read": ids, "true": true, **dict(zip(map(_name, IOU_MINS), found[i].tolist(), strict=True))})
@@ -144,6 +140,16 @@ def score(
         flags=tuple(flags),
         details=tuple(details),
     )
+
+
+def _read(
+    sample: BenchmarkSample, prediction: Prediction, objects: SceneObjects, protocol: str
+) -> tuple[list[int] | None, np.ndarray]:
+    """The objects that an answer names, None where it gives boxes; and the bounds (n, 2, 3) of either."""
+    if "boxes" in prediction.extra:
+        return None, corner_bounds(prediction.extra["boxes"], f"answer to {sample.id}")
+    ids = _named(prediction.text, objects.proposed, protocol)
+    return ids, _bounds([objects.proposed[id] for id in ids], protocol)
 
 
 def _name(iou_min: float) -> str:
